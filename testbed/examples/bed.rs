@@ -1,7 +1,7 @@
-//! `cargo run -p tidegate-testbed --example bed -- up [NODES] | down`: the bed without the rest of Tidegate.
+//! `cargo run -p tidegate-testbed --example bed -- up [NODES] | down | build`: the bed without the rest of Tidegate.
 use std::process::ExitCode;
 
-use tidegate_testbed::{Bed, BedOptions, TestbedError};
+use tidegate_testbed::{Bed, BedOptions, Binaries, DEFAULT_VERSION, Module, TestbedError};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -9,6 +9,8 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["up"] => up(2),
         ["up", nodes] => nodes.parse().map_or(Ok(ExitCode::FAILURE), up),
+        ["build"] => Binaries::build(&Module::ALL, DEFAULT_VERSION, &mut |line| eprintln!("{line}"))
+            .map(|_| ExitCode::SUCCESS),
         ["down"] => Bed::down(&Bed::default_dir()).map(|()| ExitCode::SUCCESS),
         _ => Ok(ExitCode::FAILURE),
     };

@@ -1,0 +1,53 @@
+#!/bin/bash
+# `make test`: runs each phase, prints its time, and says in one line what was not tested and why.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+failed=()
+skipped=()
+started=$SECONDS
+
+phase() {
+  local name=$1 from=$SECONDS
+  shift
+  echo "== $name"
+  if "$@"; then
+    echo "== $name: $((SECONDS - from)) s"
+  else
+    echo "== $name: FAILED after $((SECONDS - from)) s"
+    failed+=("$name")
+  fi
+}
+
+rust_tests() { cargo test --workspace --quiet; }
+
+packages() {
+  if [ "$(id -u)" != 0 ]; then
+    skipped+=("real kubelets (not root)")
+    return 0
+  fi
+  testbed/install-packages.sh || skipped+=("real kubelets (Debian packages could not be installed)")
+}
+
+real_programs() { cargo run --quiet --package tidegate-testbed --example bed -- build; }
+
+real_kubelets() {
+  [ "$(id -u)" = 0 ] || return 0
+  cargo test --quiet --package tidegate-cli --features real-kubelets --test real_kubelets -- --test-threads 1
+}
+
+phase "formatting" cargo fmt --all --check
+phase "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
+phase "tidy" cargo xtask tidy
+phase "packages for real nodes" packages
+phase "real Kubernetes, etcd, containerd, registry, Helm from their Go modules" real_programs
+phase "tests" rust_tests
+phase "release build" make build
+
+echo "all phases: $((SECONDS - started)) s"
+if [ ${#skipped[@]} -gt 0 ]; then
+  printf 'not tested here: %s\n' "$(IFS=';'; echo "${skipped[*]}")"
+fi
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'failed: %s\n' "$(IFS=,; echo "${failed[*]}")"
+  exit 1
+fi
