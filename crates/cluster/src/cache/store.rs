@@ -1,0 +1,412 @@
+//! What a cache holds, and what it still waits to see. No I/O: the watch feeds it, readers ask it.
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use imbl::OrdMap;
+use tokio::time::Instant;
+
+use super::changes::{Changes, Queue};
+use super::{CacheHealth, Watched};
+use crate::ObjectKey;
+use crate::key::compare_versions;
+
+/// Objects by key, as of one moment.
+pub struct Snapshot<T> {
+    objects: OrdMap<ObjectKey, Arc<T>>,
+}
+
+pub(super) struct Store<T> {
+    objects: OrdMap<ObjectKey, Arc<T>>,
+    synced: bool,
+    /// The newest version the server has told us of: of an object, a list, or a bookmark.
+    version: String,
+    awaited: BTreeMap<ObjectKey, Awaited>,
+    /// Counts what was awaited, to tell what a list that began earlier cannot answer.
+    clock: u64,
+    relist: Option<Relist>,
+    bad: BTreeMap<ObjectKey, String>,
+    readers: Vec<Weak<Queue>>,
+    heard: Instant,
+    relists: u64,
+    reconnects: u64,
+    trouble: Option<String>,
+}
+
+struct Awaited {
+    uid: String,
+    until: Until,
+    order: u64,
+    since: Instant,
+}
+
+enum Until {
+    Version(String),
+    Gone,
+    /// Anything new of the object, as seen from this version of it.
+    AnyChange,
+}
+
+/// A list in progress: what of it was seen, and which waits began before it.
+struct Relist {
+    seen: BTreeSet<ObjectKey>,
+    began: u64,
+}
+
+impl<T: Watched> Store<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            objects: OrdMap::new(),
+            synced: false,
+            version: String::new(),
+            awaited: BTreeMap::new(),
+            clock: 0,
+            relist: None,
+            bad: BTreeMap::new(),
+            readers: Vec::new(),
+            heard: Instant::now(),
+            relists: 0,
+            reconnects: 0,
+            trouble: None,
+        }
+    }
+
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
+        self.objects.get(key).filter(|_| self.synced).cloned()
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot<T> {
+        Snapshot {
+            objects: if self.synced {
+                self.objects.clone()
+            } else {
+                OrdMap::new()
+            },
+        }
+    }
+
+    pub(super) fn subscribe(&mut self) -> Changes {
+        let queue = Arc::new(Queue::default());
+        if self.synced {
+            self.objects.keys().for_each(|key| queue.push(key));
+        }
+        self.readers.retain(|reader| reader.strong_count() > 0);
+        self.readers.push(Arc::downgrade(&queue));
+        Changes::over(queue)
+    }
+
+    // ---- what the watch tells ----
+
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub(super) fn heard(&mut self) {
+        self.heard = Instant::now();
+        self.trouble = None;
+    }
+
+    pub(super) fn in_trouble(&mut self, reason: String) {
+        self.trouble = Some(reason);
+    }
+
+    pub(super) fn reconnected(&mut self) {
+        self.reconnects += 1;
+    }
+
+    /// A list begins: what it does not name is gone at its end.
+    pub(super) fn begin_relist(&mut self) {
+        self.relist = Some(Relist {
+            seen: BTreeSet::new(),
+            began: self.clock,
+        });
+    }
+
+    /// Whether no list is half done.
+    pub(super) fn is_complete(&self) -> bool {
+        self.relist.is_none()
+    }
+
+    /// A list is complete, as of `version`. Returns how many objects there are.
+    pub(super) fn end_relist(&mut self, version: &str) -> usize {
+        let Some(Relist { seen, began }) = self.relist.take() else {
+            return self.objects.len();
+        };
+        let gone: Vec<ObjectKey> = self
+            .objects
+            .keys()
+            .filter(|key| !seen.contains(*key))
+            .cloned()
+            .collect();
+        for key in gone {
+            self.objects.remove(&key);
+            self.tell(&key);
+        }
+        self.bad.retain(|key, _| seen.contains(key));
+        self.version = version.to_owned();
+        // The list was asked for after these waits began, and lists are consistent: it shows what they waited for.
+        let version = &self.version;
+        self.awaited
+            .retain(|_, awaited| awaited.order > began && !awaited.until.reached_by(version));
+        self.relists += 1;
+        if !self.synced {
+            self.synced = true;
+            let keys: Vec<ObjectKey> = self.objects.keys().cloned().collect();
+            keys.iter().for_each(|key| self.tell(key));
+        }
+        self.objects.len()
+    }
+
+    /// An object is there, as decoded. False if its version lies before what we have been told already.
+    pub(super) fn put(&mut self, object: T) -> bool {
+        let key = object.key();
+        let listing = self.note_seen(&key);
+        if !listing && !self.advance(object.resource_version()) {
+            return false;
+        }
+        self.bad.remove(&key);
+        let same = self.objects.get(&key).is_some_and(|old| {
+            old.uid() == object.uid() && old.resource_version() == object.resource_version()
+        });
+        if !same {
+            self.settle(&key, object.uid(), object.resource_version());
+            self.objects.insert(key.clone(), Arc::new(object));
+            self.tell(&key);
+        }
+        true
+    }
+
+    /// An object is gone (or out of scope). False as in [`Store::put`].
+    pub(super) fn delete(&mut self, key: &ObjectKey, version: &str) -> bool {
+        if self.relist.is_none() && !self.advance(version) {
+            return false;
+        }
+        if let Some(relist) = &mut self.relist {
+            relist.seen.remove(key);
+        }
+        self.bad.remove(key);
+        self.awaited.remove(key);
+        if self.objects.remove(key).is_some() {
+            self.tell(key);
+        }
+        true
+    }
+
+    /// An object is there, but could not be decoded: its last good state stays, and is not current.
+    pub(super) fn put_bad(&mut self, key: ObjectKey, version: &str, reason: String) -> bool {
+        let listing = self.note_seen(&key);
+        if !listing && !version.is_empty() && !self.advance(version) {
+            return false;
+        }
+        self.bad.insert(key.clone(), reason);
+        self.tell(&key);
+        true
+    }
+
+    /// The server says how far we are. False as in [`Store::put`].
+    pub(super) fn bookmark(&mut self, version: &str) -> bool {
+        if !self.advance(version) {
+            return false;
+        }
+        let version = &self.version;
+        self.awaited
+            .retain(|_, awaited| !awaited.until.reached_by(version));
+        true
+    }
+
+    // ---- our own writes ----
+
+    /// Returns whether the write is now awaited (it may have been seen already).
+    pub(super) fn await_write(&mut self, key: &ObjectKey, uid: &str, version: &str) -> bool {
+        let until = Until::Version(version.to_owned());
+        if until.reached_by(&self.version) {
+            return false;
+        }
+        let shown = self
+            .objects
+            .get(key)
+            .is_some_and(|object| object.uid() == uid && newer_or_same(object.resource_version(), version));
+        if shown {
+            return false;
+        }
+        // An earlier write answered later waits for less than is waited for already.
+        if let Some(Awaited {
+            until: Until::Version(waited),
+            uid: waited_uid,
+            ..
+        }) = self.awaited.get(key)
+            && waited_uid == uid
+            && compare_versions(waited, version) == Some(Ordering::Greater)
+        {
+            return false;
+        }
+        self.wait_for(key, uid, until)
+    }
+
+    pub(super) fn await_delete(&mut self, key: &ObjectKey, uid: &str) -> bool {
+        let there = self.objects.get(key).is_some_and(|object| object.uid() == uid);
+        there && self.wait_for(key, uid, Until::Gone)
+    }
+
+    pub(super) fn await_unknown(&mut self, key: &ObjectKey) -> bool {
+        let uid = self
+            .objects
+            .get(key)
+            .map_or(String::new(), |object| object.uid().to_owned());
+        self.wait_for(key, &uid, Until::AnyChange)
+    }
+
+    pub(super) fn is_current_for(&self, key: &ObjectKey) -> bool {
+        self.synced && !self.awaited.contains_key(key) && !self.bad.contains_key(key)
+    }
+
+    pub(super) fn awaited(&self) -> usize {
+        self.awaited.len()
+    }
+
+    pub(super) fn oldest_awaited(&self) -> Option<Instant> {
+        self.awaited.values().map(|awaited| awaited.since).min()
+    }
+
+    // ---- how it fares ----
+
+    pub(super) fn age(&self) -> Duration {
+        self.heard.elapsed()
+    }
+
+    pub(super) fn health(&self) -> CacheHealth {
+        CacheHealth {
+            synced: self.synced,
+            objects: self.objects.len(),
+            bad: self.bad.clone(),
+            age: self.age(),
+            relists: self.relists,
+            reconnects: self.reconnects,
+            trouble: self.trouble.clone(),
+            awaited_writes: self.awaited.len(),
+        }
+    }
+
+    /// Marks a key as seen by the list in progress; false if there is none.
+    fn note_seen(&mut self, key: &ObjectKey) -> bool {
+        match &mut self.relist {
+            Some(relist) => {
+                relist.seen.insert(key.clone());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Moves on to a version told by the watch; refuses to go back (a restored etcd does).
+    fn advance(&mut self, version: &str) -> bool {
+        if compare_versions(version, &self.version) == Some(Ordering::Less) {
+            return false;
+        }
+        self.version = version.to_owned();
+        true
+    }
+
+    /// Something newer was seen of the object: is it what we waited for?
+    fn settle(&mut self, key: &ObjectKey, uid: &str, version: &str) {
+        let Some(awaited) = self.awaited.get(key) else {
+            return;
+        };
+        let another = !awaited.uid.is_empty() && awaited.uid != uid;
+        let reached = match &awaited.until {
+            Until::Version(wanted) => newer_or_same(version, wanted),
+            Until::Gone => false,
+            Until::AnyChange => true,
+        };
+        if another || reached {
+            self.awaited.remove(key);
+        }
+    }
+
+    fn wait_for(&mut self, key: &ObjectKey, uid: &str, until: Until) -> bool {
+        self.clock += 1;
+        let awaited = Awaited {
+            uid: uid.to_owned(),
+            until,
+            order: self.clock,
+            since: Instant::now(),
+        };
+        self.awaited.insert(key.clone(), awaited);
+        true
+    }
+
+    fn tell(&self, key: &ObjectKey) {
+        if self.synced {
+            self.readers
+                .iter()
+                .filter_map(Weak::upgrade)
+                .for_each(|reader| reader.push(key));
+        }
+    }
+}
+
+impl<T> Drop for Store<T> {
+    fn drop(&mut self) {
+        self.readers
+            .iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|reader| reader.close());
+    }
+}
+
+impl Until {
+    /// Whether a server that has told us all up to `version` has told us this.
+    fn reached_by(&self, version: &str) -> bool {
+        match self {
+            Until::Version(wanted) => newer_or_same(version, wanted),
+            Until::Gone | Until::AnyChange => false,
+        }
+    }
+}
+
+/// Opaque versions are only ever the same.
+fn newer_or_same(version: &str, wanted: &str) -> bool {
+    version == wanted || compare_versions(version, wanted).is_some_and(Ordering::is_ge)
+}
+
+impl<T> Snapshot<T> {
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
+        self.objects.get(key)
+    }
+
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// In key order: by namespace, then name.
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<T>)> {
+        self.objects.iter()
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.objects.values()
+    }
+
+    /// The objects of one namespace, found without walking the others.
+    pub fn in_namespace<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<T>)> {
+        self.objects
+            .range(ObjectKey::new(namespace, "")..)
+            .take_while(move |(key, _)| key.namespace == namespace)
+    }
+}
+
+impl<T> Clone for Snapshot<T> {
+    fn clone(&self) -> Self {
+        Snapshot {
+            objects: self.objects.clone(),
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! Writing: every verb, and what each may do when no answer came.
+//!
+//! * create: sent again only when it was certainly not carried out. After silence the object is read: ours is
+//!   success, none there allows another try (names are deterministic), another's is `AlreadyExists`.
+//! * replace and patch: sent again where that cannot do it twice; a refusal after silence is checked against what
+//!   is there, since it may be our own first attempt that is in the way.
+//! * delete: sent again if bound to a uid; `NotFound` after silence is success.
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::applied;
+use super::read::{decode, push_query, title};
+use super::send::{Again, Ask, Trail};
+use super::{Door, DoorOptions};
+use crate::{ApiError, ObjectKey, Outcome, Resource};
+
+/// The four patch types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    Json,
+    Merge,
+    Strategic,
+    /// Server-side apply.
+    Apply {
+        manager: String,
+        force: bool,
+    },
+}
+
+/// What must hold for a delete to happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preconditions {
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    Background,
+    Foreground,
+    Orphan,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    pub preconditions: Preconditions,
+    pub propagation: Option<Propagation>,
+    pub grace_period_seconds: Option<u32>,
+}
+
+impl DeleteOptions {
+    /// Only the very object that was looked at.
+    pub fn of_uid(uid: impl Into<String>) -> Self {
+        let preconditions = Preconditions {
+            uid: Some(uid.into()),
+            resource_version: None,
+        };
+        Self {
+            preconditions,
+            ..Self::default()
+        }
+    }
+}
+
+/// A delete that was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deleted {
+    /// The object as the server showed it, where it did: with a deletionTimestamp it may still be there.
+    pub object: Option<Value>,
+}
+
+/// The little of a write's answer that caches need: see [`crate::Cache::observe_write`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct WriteReceipt {
+    pub metadata: ReceiptMeta,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ReceiptMeta {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub generation: i64,
+}
+
+impl WriteReceipt {
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::new(&self.metadata.namespace, &self.metadata.name)
+    }
+}
+
+impl Door {
+    /// Creates an object. With a name, safe against lost replies; with generateName, an unknown outcome is an error.
+    pub async fn create(&self, res: &Resource, ns: Option<&str>, body: &Value) -> Result<Value, ApiError> {
+        self.create_in(res, ns, body, None).await
+    }
+
+    /// As [`Door::create`], with a field manager of its own.
+    pub async fn create_as(
+        &self,
+        res: &Resource,
+        ns: Option<&str>,
+        body: &Value,
+        manager: &str,
+    ) -> Result<Value, ApiError> {
+        self.create_in(res, ns, body, Some(manager)).await
+    }
+
+    /// Replaces an object. The body must carry the resourceVersion it was read at.
+    pub async fn replace(
+        &self,
+        res: &Resource,
+        ns: Option<&str>,
+        name: &str,
+        body: &Value,
+        subresource: Option<&str>,
+    ) -> Result<Value, ApiError> {
+        let mut ask = self.writing(
+            "update",
+            Method::PUT,
+            res,
+            ns,
+            Some(name),
+            subresource,
+            encode(body),
+        );
+        if body
+            .pointer("/metadata/resourceVersion")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .is_empty()
+        {
+            let why = "a replacement without a resourceVersion would overwrite what others wrote";
+            return Err(ApiError::local(
+                &ask.title,
+                "NoPrecondition",
+                why,
+                Outcome::Refused,
+            ));
+        }
+        ask.again = Again::Always;
+        let (answer, trail) = self.ask(&ask).await;
+        let done = |found: &Value| applied::holds(body, found);
+        self.settle(&ask, ns, name, answer, trail, done).await
+    }
+
+    /// Patches an object or a subresource of it; returns the whole object.
+    pub async fn patch(
+        &self,
+        res: &Resource,
+        ns: Option<&str>,
+        name: &str,
+        kind: PatchKind,
+        body: &Value,
+        subresource: Option<&str>,
+    ) -> Result<Value, ApiError> {
+        self.patch_as(res, ns, name, kind, body, subresource).await
+    }
+
+    /// As [`Door::patch`], decoding only what `T` wants of the answer: [`WriteReceipt`] is the least.
+    pub async fn patch_as<T: DeserializeOwned>(
+        &self,
+        res: &Resource,
+        ns: Option<&str>,
+        name: &str,
+        kind: PatchKind,
+        body: &Value,
+        subresource: Option<&str>,
+    ) -> Result<T, ApiError> {
+        let mut ask = self.writing(
+            "patch",
+            Method::PATCH,
+            res,
+            ns,
+            Some(name),
+            subresource,
+            encode(body),
+        );
+        ask.content_type = kind.content_type();
+        ask.again = if applied::may_repeat(&kind, body) {
+            Again::Always
+        } else {
+            Again::IfRefused
+        };
+        if let PatchKind::Apply { manager, force } = &kind {
+            ask.verb = "apply";
+            push_query(&mut ask.path, "fieldManager", manager);
+            push_query(&mut ask.path, "force", if *force { "true" } else { "false" });
+        }
+        let (answer, trail) = self.ask(&ask).await;
+        let done = |found: &Value| match kind {
+            PatchKind::Json => applied::operations_hold(body, found),
+            _ => applied::holds(body, found),
+        };
+        self.settle(&ask, ns, name, answer, trail, done).await
+    }
+
+    /// Deletes an object.
+    pub async fn delete(
+        &self,
+        res: &Resource,
+        ns: Option<&str>,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, ApiError> {
+        let mut ask = self.writing(
+            "delete",
+            Method::DELETE,
+            res,
+            ns,
+            Some(name),
+            None,
+            encode(&options.body()),
+        );
+        if options.preconditions.uid.is_some() {
+            ask.again = Again::Always;
+        }
+        match self.ask(&ask).await {
+            (Ok(answer), _) => {
+                let answer: Value = decode(res, &ask.title, &answer)?;
+                Ok(Deleted {
+                    object: (answer["kind"] != "Status").then_some(answer),
+                })
+            }
+            (Err(error), trail) if error.is_not_found() && trail.maybe_done => Ok(Deleted { object: None }),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Posts to a subresource: `binding`, `eviction`, `token`. A 429 of an eviction is a disruption budget's answer
+    /// and comes back at once.
+    pub async fn create_subresource(
+        &self,
+        res: &Resource,
+        ns: Option<&str>,
+        name: &str,
+        subresource: &str,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let mut ask = self.writing(
+            "create",
+            Method::POST,
+            res,
+            ns,
+            Some(name),
+            Some(subresource),
+            encode(body),
+        );
+        ask.again = if subresource == "eviction" {
+            Again::Never
+        } else {
+            Again::IfRefused
+        };
+        let answer = self.ask(&ask).await.0?;
+        decode(res, &ask.title, &answer)
+    }
+
+    async fn create_in(
+        &self,
+        res: &Resource,
+        ns: Option<&str>,
+        body: &Value,
+        manager: Option<&str>,
+    ) -> Result<Value, ApiError> {
+        let name = body
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let mut ask = self.writing("create", Method::POST, res, ns, None, None, encode(body));
+        ask.title = title("create", res, ns, (!name.is_empty()).then_some(name));
+        if let Some(manager) = manager {
+            push_query(&mut ask.path, "fieldManager", manager);
+        }
+        let mut maybe_done = false;
+        // Each turn after the first follows a read that found nothing; a server that keeps silent ends it.
+        for _ in 0..3 {
+            let (answer, trail) = self.ask(&ask).await;
+            maybe_done |= trail.maybe_done;
+            let error = match answer {
+                Ok(answer) => return decode(res, &ask.title, &answer),
+                Err(error) => error,
+            };
+            if name.is_empty() || !maybe_done || !(error.is_unknown() || error.is_already_exists()) {
+                return Err(error);
+            }
+            match self.get(res, ns, name).await {
+                Ok(found) if applied::holds(body, &found) => return Ok(found),
+                Ok(_) => {
+                    let mut error = error;
+                    error.code = 409;
+                    error.reason = "AlreadyExists".to_owned();
+                    return Err(error);
+                }
+                Err(read) if read.is_not_found() => continue,
+                Err(_) => return Err(error),
+            }
+        }
+        Err(ApiError::local(
+            &ask.title,
+            "Timeout",
+            "three attempts without an answer",
+            Outcome::Unknown,
+        ))
+    }
+
+    /// The answer; or, where an earlier attempt may have been carried out, what is there.
+    async fn settle<T: DeserializeOwned>(
+        &self,
+        ask: &Ask<'_>,
+        ns: Option<&str>,
+        name: &str,
+        answer: Result<Bytes, ApiError>,
+        trail: Trail,
+        done: impl Fn(&Value) -> bool,
+    ) -> Result<T, ApiError> {
+        let error = match answer {
+            Ok(answer) => return decode(ask.resource, &ask.title, &answer),
+            Err(error) => error,
+        };
+        if !trail.maybe_done || error.reason == "Fenced" {
+            return Err(error);
+        }
+        match self.get(ask.resource, ns, name).await {
+            Ok(found) if done(&found) => T::deserialize(found).map_err(|_| {
+                ApiError::local(
+                    &ask.title,
+                    "Undecodable",
+                    "the object read back",
+                    Outcome::Unknown,
+                )
+            }),
+            _ => Err(error),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn writing<'a>(
+        &self,
+        verb: &'static str,
+        method: Method,
+        resource: &'a Resource,
+        ns: Option<&str>,
+        name: Option<&str>,
+        subresource: Option<&'a str>,
+        body: Bytes,
+    ) -> Ask<'a> {
+        let DoorOptions { write_deadline, .. } = self.options();
+        Ask {
+            verb,
+            method,
+            resource,
+            subresource,
+            title: title(verb, resource, ns, name),
+            path: resource.path(ns, name, subresource),
+            content_type: "application/json",
+            body,
+            again: Again::IfRefused,
+            deadline: self.patience.unwrap_or(*write_deadline),
+            queued: self.patience.is_none(),
+        }
+    }
+
+    /// The same door for writes that must be over within `patience` and do not wait behind others: lease renewals.
+    pub(crate) fn urgent(&self, patience: Duration) -> Door {
+        Door {
+            patience: Some(patience),
+            ..self.clone()
+        }
+    }
+}
+
+impl PatchKind {
+    fn content_type(&self) -> &'static str {
+        match self {
+            PatchKind::Json => "application/json-patch+json",
+            PatchKind::Merge => "application/merge-patch+json",
+            PatchKind::Strategic => "application/strategic-merge-patch+json",
+            // JSON is YAML.
+            PatchKind::Apply { .. } => "application/apply-patch+yaml",
+        }
+    }
+}
+
+impl DeleteOptions {
+    fn body(&self) -> Value {
+        let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+        if let Some(propagation) = self.propagation {
+            body["propagationPolicy"] = json!(format!("{propagation:?}"));
+        }
+        if let Some(seconds) = self.grace_period_seconds {
+            body["gracePeriodSeconds"] = json!(seconds);
+        }
+        if let Some(uid) = &self.preconditions.uid {
+            body["preconditions"]["uid"] = json!(uid);
+        }
+        if let Some(version) = &self.preconditions.resource_version {
+            body["preconditions"]["resourceVersion"] = json!(version);
+        }
+        body
+    }
+}
+
+fn encode(body: &Value) -> Bytes {
+    Bytes::from(body.to_string())
+}
