@@ -3,6 +3,7 @@
 //! What it does, it does as a real kube-apiserver does; what it lacks answers 501 with its name.
 pub mod attributes;
 pub mod status;
+pub mod table;
 pub mod user;
 
 /// Bodies over this size are answered 413.
