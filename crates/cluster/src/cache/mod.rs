@@ -64,7 +64,9 @@ struct StopOnDrop(AbortHandle);
 struct Shared<T: Watched> {
     store: Mutex<Store<T>>,
     synced: channel::Sender<bool>,
-    /// Tells the watch that a write of ours is awaited.
+    /// The store's clock when the last complete list began.
+    listed: channel::Sender<u64>,
+    /// Tells the watch that a write of ours is awaited, or a fresh list is wanted.
     awaiting: Notify,
 }
 
@@ -74,6 +76,7 @@ impl<T: Watched> Cache<T> {
         let shared = Arc::new(Shared {
             store: Mutex::new(Store::new()),
             synced: channel::Sender::new(false),
+            listed: channel::Sender::new(0),
             awaiting: Notify::new(),
         });
         let task = tokio::spawn(watch::run(door.clone(), resource, scope, shared.clone()));
@@ -87,6 +90,15 @@ impl<T: Watched> Cache<T> {
     pub async fn synced(&self) {
         // The sender lives as long as we do.
         let _ = self.shared.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    /// Reads everything afresh from the server, and waits until that is here: what others wrote before this call
+    /// is then seen. A new leader does this before it acts.
+    pub async fn refresh(&self) {
+        let wanted = self.shared.store().want_list();
+        let mut listed = self.shared.listed.subscribe();
+        self.shared.awaiting.notify_one();
+        let _ = listed.wait_for(|began| *began >= wanted).await;
     }
 
     pub fn is_synced(&self) -> bool {

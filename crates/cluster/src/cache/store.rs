@@ -26,6 +26,8 @@ pub(super) struct Store<T> {
     /// Counts what was awaited, to tell what a list that began earlier cannot answer.
     clock: u64,
     relist: Option<Relist>,
+    /// A list that begins at this clock or later is wanted.
+    wanted: u64,
     bad: BTreeMap<ObjectKey, String>,
     readers: Vec<Weak<Queue>>,
     heard: Instant,
@@ -63,6 +65,7 @@ impl<T: Watched> Store<T> {
             awaited: BTreeMap::new(),
             clock: 0,
             relist: None,
+            wanted: 0,
             bad: BTreeMap::new(),
             readers: Vec::new(),
             heard: Instant::now(),
@@ -128,11 +131,29 @@ impl<T: Watched> Store<T> {
         self.relist.is_none()
     }
 
-    /// A list is complete, as of `version`. Returns how many objects there are.
-    pub(super) fn end_relist(&mut self, version: &str) -> usize {
+    /// Asks for a list that begins from now on; returns the clock it must have begun at.
+    pub(super) fn want_list(&mut self) -> u64 {
+        self.clock += 1;
+        self.wanted = self.clock;
+        self.wanted
+    }
+
+    /// Whether a list is wanted that the one in progress, if any, began too early for.
+    pub(super) fn wants_list(&self) -> bool {
+        match &self.relist {
+            Some(relist) => relist.began < self.wanted,
+            None => self.wanted > 0,
+        }
+    }
+
+    /// A list is complete, as of `version`. Returns how many objects there are and the clock when it began.
+    pub(super) fn end_relist(&mut self, version: &str) -> (usize, u64) {
         let Some(Relist { seen, began }) = self.relist.take() else {
-            return self.objects.len();
+            return (self.objects.len(), 0);
         };
+        if began >= self.wanted {
+            self.wanted = 0;
+        }
         let gone: Vec<ObjectKey> = self
             .objects
             .keys()
@@ -155,7 +176,7 @@ impl<T: Watched> Store<T> {
             let keys: Vec<ObjectKey> = self.objects.keys().cloned().collect();
             keys.iter().for_each(|key| self.tell(key));
         }
-        self.objects.len()
+        (self.objects.len(), began)
     }
 
     /// An object is there, as decoded. False if its version lies before what we have been told already.

@@ -31,6 +31,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 const INITIAL_PATIENCE: Duration = Duration::from_secs(30);
 /// So many failures to go on, and we list instead.
 const FAILURES_UNTIL_RELIST: u32 = 3;
+/// Why a list was made that somebody asked for: no trouble, and no reason to wait.
+const WANTED: &str = "asked for";
 
 /// How a watch ended.
 #[derive(Debug)]
@@ -97,7 +99,17 @@ pub(super) async fn run<T: Watched>(
             }
             End::Closed | End::Stalled => fresh.filter(|_| !watching.is_complete()),
         };
-        tokio::time::sleep(watching.door.jittered(pause)).await;
+        if fresh == Some(WANTED) {
+            continue;
+        }
+        // A list somebody asks for cuts the pause short: they wait for it.
+        let asked = async {
+            while !watching.shared.store().wants_list() {
+                watching.shared.awaiting.notified().await;
+            }
+        };
+        let rest = tokio::time::sleep(watching.door.jittered(pause));
+        tokio::select! { biased; () = asked => fresh = Some(WANTED), () = rest => {} }
         pause = (pause * 2).min(LAST_PAUSE);
     }
 }
@@ -214,6 +226,9 @@ impl<T: Watched> Watching<T> {
             .map(|patience| Instant::now() + patience);
         let empty_at = filling.then(|| Instant::now() + INITIAL_PATIENCE);
         loop {
+            if self.shared.store().wants_list() {
+                return Err(End::Stale(WANTED));
+            }
             let suspicious_at = self.shared.suspicious_at();
             let wake = [asleep_at, empty_at, suspicious_at].into_iter().flatten().min();
             let sleep = async {
@@ -317,9 +332,10 @@ impl<T: Watched> Watching<T> {
 
     /// The list is complete.
     fn complete(&self, version: &str, reason: &'static str) {
-        let objects = self.shared.store().end_relist(version);
+        let (objects, began) = self.shared.store().end_relist(version);
         self.shared.store().heard();
         self.shared.synced.send_replace(true);
+        self.shared.listed.send_replace(began);
         self.turn(WatchTurn::Relisted { objects, reason });
     }
 

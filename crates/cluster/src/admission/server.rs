@@ -1,0 +1,262 @@
+//! Accepting, shaking hands, serving, and leaving without dropping anybody.
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use super::Reviewer;
+use super::budget::Budget;
+use super::certificate::{CertificateError, Identity};
+
+/// Bounds of an admission server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdmissionServerOptions {
+    pub max_connections: usize,
+    /// Largest request body: a review carries an object and its predecessor.
+    pub max_body: usize,
+    /// All request bodies held at once.
+    pub max_held: usize,
+    pub handshake_timeout: Duration,
+    /// From a request's head to the end of its body.
+    pub body_timeout: Duration,
+    /// After being told to stop, go on accepting for this long: endpoints are slow to leave load balancers.
+    pub linger: Duration,
+    /// After that, wait this long for requests in flight.
+    pub drain: Duration,
+}
+
+impl Default for AdmissionServerOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_body: 16 << 20,
+            max_held: 128 << 20,
+            handshake_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            linger: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The certificate a server shows; set at any time, used from the next handshake on.
+#[derive(Clone, Default)]
+pub struct ServerIdentity {
+    current: Arc<Mutex<Option<Arc<CertifiedKey>>>>,
+}
+
+/// An HTTPS server for webhooks.
+pub struct AdmissionServer<R> {
+    reviewer: Arc<R>,
+    options: AdmissionServerOptions,
+    acceptor: TlsAcceptor,
+    budget: Budget,
+    leaving: Arc<AtomicBool>,
+}
+
+impl ServerIdentity {
+    pub fn set(&self, identity: &Identity) -> Result<(), CertificateError> {
+        let key = Arc::new(identity.certified_key()?);
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+        Ok(())
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+}
+
+impl std::fmt::Debug for ServerIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ServerIdentity(set: {})", self.is_set())
+    }
+}
+
+impl ResolvesServerCert for ServerIdentity {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl<R: Reviewer> AdmissionServer<R> {
+    pub fn new(
+        reviewer: Arc<R>,
+        identity: ServerIdentity,
+        options: AdmissionServerOptions,
+    ) -> Result<Self, CertificateError> {
+        let config = tls_config(identity)?;
+        let budget = Budget::new(options.max_held, options.max_body, options.body_timeout);
+        Ok(Self {
+            reviewer,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            budget,
+            options,
+            leaving: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    /// Serves until `shutdown`, then lingers, drains and returns. Besides POSTed reviews it answers `GET /readyz`:
+    /// 200 while serving, 503 once it is leaving.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let graceful = GracefulShutdown::new();
+        let connections = Arc::new(Semaphore::new(self.options.max_connections));
+        let server = Arc::new(self);
+        let leave = async {
+            shutdown.await;
+            server.leaving.store(true, Ordering::Release);
+            tokio::time::sleep(server.options.linger).await;
+        };
+        let mut leave = std::pin::pin!(leave);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut leave => break,
+                accepted = accept(&listener, &connections) => accepted,
+            };
+            match accepted {
+                Ok((stream, peer, place)) => {
+                    let (server, watcher) = (server.clone(), graceful.watcher());
+                    tokio::spawn(async move {
+                        server.connection(stream, peer, watcher).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, mostly: those open now will close.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        drop(listener);
+        if tokio::time::timeout(server.options.drain, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("reviews were still in flight at the end of the drain");
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let shaken = tokio::time::timeout(self.options.handshake_timeout, self.acceptor.accept(stream)).await;
+        let stream = match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%peer, %error, "no handshake"),
+            Err(_) => return tracing::debug!(%peer, "the handshake took too long"),
+        };
+        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let server = self.clone();
+        let service = service_fn(move |request| {
+            let server = server.clone();
+            async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+        });
+        let io = TokioIo::new(stream);
+        let served = if h2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .keep_alive_interval(Some(Duration::from_secs(30)))
+                .keep_alive_timeout(Duration::from_secs(20))
+                .max_concurrent_streams(250)
+                .initial_stream_window_size(1 << 20)
+                .initial_connection_window_size(4 << 20);
+            watcher.watch(builder.serve_connection(io, service)).await
+        } else {
+            let mut builder = http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(120))
+                .max_buf_size(64 << 10);
+            watcher.watch(builder.serve_connection(io, service)).await
+        };
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        if head.method == Method::GET && matches!(head.uri.path(), "/readyz" | "/healthz") {
+            let leaving = self.leaving.load(Ordering::Acquire) && head.uri.path() == "/readyz";
+            return plain(if leaving {
+                StatusCode::SERVICE_UNAVAILABLE
+            } else {
+                StatusCode::OK
+            });
+        }
+        if head.method != Method::POST {
+            return plain(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let held = match self.budget.read(body).await {
+            Ok(held) => held,
+            Err(status) => return plain(status),
+        };
+        match self.reviewer.review(head.uri.path(), held.body.clone()).await {
+            Ok(answer) => {
+                let mut response = Response::new(Full::new(answer));
+                let json = header::HeaderValue::from_static("application/json");
+                response.headers_mut().insert(header::CONTENT_TYPE, json);
+                response
+            }
+            Err(status) => plain(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)),
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = connections
+        .clone()
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    // Answers are small and somebody waits for each.
+    stream.set_nodelay(true)?;
+    Ok((stream, peer, place))
+}
+
+fn tls_config(identity: ServerIdentity) -> Result<ServerConfig, CertificateError> {
+    let fail = |error: rustls::Error| CertificateError::Tls(error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(fail)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(identity));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(fail)?;
+    Ok(config)
+}
+
+fn plain(status: StatusCode) -> Response<Full<Bytes>> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from_static(reason.as_bytes())));
+    *response.status_mut() = status;
+    response
+}
