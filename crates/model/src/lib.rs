@@ -4,7 +4,9 @@
 pub mod budget;
 pub mod decision;
 pub mod field;
+pub mod json;
 pub mod pod;
+pub mod quantity;
 pub mod selector;
 pub mod sidecarset;
 pub mod time;
