@@ -42,6 +42,10 @@ impl BootClock for TokioBootClock {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the Clock that shells are given"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
