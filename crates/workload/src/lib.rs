@@ -1,1 +1,2 @@
-//! (being written)
+//! Deciders for workloads, pure: state, time and randomness are arguments.
+pub mod sidecarset;
