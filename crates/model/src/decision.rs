@@ -176,9 +176,7 @@ impl WaitingOn {
         match self {
             Self::Paused { pods } => format!("paused: {}", stay(*pods)),
             Self::NotUpdate { pods } => format!("updateStrategy.type is NotUpdate: {}", stay(*pods)),
-            Self::Partition { held, partition } => {
-                format!("partition {partition} holds {} back", count(*held))
-            }
+            Self::Partition { held, .. } => format!("partition holds {} back", count(*held)),
             Self::NotSelected { pods } => format!("the update selector leaves {} out", count(*pods)),
             Self::Unavailable {
                 in_use,
@@ -299,7 +297,7 @@ mod tests {
             held: 980,
             partition: "98%".to_owned(),
         };
-        assert_eq!(partition.to_string(), "partition 98% holds 980 pods back");
+        assert_eq!(partition.to_string(), "partition holds 980 pods back");
         let pods = vec![Waited {
             unit: "ns/pod-a".to_owned(),
             why: "not ready".to_owned(),

@@ -1,2 +1,3 @@
 //! Deciders for workloads, pure: state, time and randomness are arguments.
 pub mod sidecarset;
+pub mod upgrade;

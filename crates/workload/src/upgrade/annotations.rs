@@ -25,14 +25,18 @@ pub(super) fn hash_entry(pod: &PodView, key: &str, name: &str) -> Result<HashEnt
     let Some(text) = pod.annotations.get(key).filter(|t| !t.is_empty()) else {
         return Ok(HashEntry::default());
     };
-    let map: BTreeMap<String, Entry> = serde_json::from_str(text).map_err(|e| format!("annotation {key}: {e}"))?;
+    let map: BTreeMap<String, Entry> =
+        serde_json::from_str(text).map_err(|e| format!("annotation {key}: {e}"))?;
     Ok(match map.into_iter().find(|(n, _)| n == name) {
         Some((_, Entry::Now(entry))) => HashEntry {
             hash: entry.hash.unwrap_or_default(),
             updated: entry.update_timestamp.and_then(|t| t.parse().ok()),
             revision: entry.controller_revision.unwrap_or_default(),
         },
-        Some((_, Entry::Old(hash))) => HashEntry { hash, ..HashEntry::default() },
+        Some((_, Entry::Old(hash))) => HashEntry {
+            hash,
+            ..HashEntry::default()
+        },
         _ => HashEntry::default(),
     })
 }
@@ -58,7 +62,10 @@ pub(super) fn recorded_images(pod: &PodView, name: &str) -> Option<BTreeMap<Stri
 pub(super) fn replaced_containers(pod: &PodView, name: &str) -> WaitList {
     let all = object(pod, REPLACED_CONTAINERS);
     let ids = all.get(name).and_then(Value::as_object);
-    ids.into_iter().flatten().map(|(c, id)| (c.clone(), id.as_str().unwrap_or_default().to_owned())).collect()
+    ids.into_iter()
+        .flatten()
+        .map(|(c, id)| (c.clone(), id.as_str().unwrap_or_default().to_owned()))
+        .collect()
 }
 
 /// The hash annotation with the plan's entry as of `now`; other SidecarSets' entries stay as they are.
@@ -84,9 +91,9 @@ pub(super) fn with_recorded(
     now: Timestamp,
 ) -> String {
     let mut all = object(pod, keys::INPLACE_UPDATE_STATE);
-    let entry = all.entry(name).or_insert_with(|| {
-        json!({"revision": hash, "updateTimestamp": rfc3339_seconds(now), "lastContainerStatuses": {}})
-    });
+    let entry = all.entry(name).or_insert_with(
+        || json!({"revision": hash, "updateTimestamp": rfc3339_seconds(now), "lastContainerStatuses": {}}),
+    );
     if !entry.is_object() {
         *entry = json!({});
     }

@@ -47,12 +47,17 @@ pub(super) fn completion<'a>(
     if unseen || pod.containers.len() != pod.container_statuses.len() {
         return Completion::NotYet;
     }
-    sidecars.map(|s| of_container(pod, &s.name, records)).max().unwrap_or(Completion::Done)
+    sidecars
+        .map(|s| of_container(pod, &s.name, records))
+        .max()
+        .unwrap_or(Completion::Done)
 }
 
 fn of_container(pod: &PodView, name: &str, records: &Records) -> Completion {
     let spec = pod.container(name).or_else(|| pod.init_container(name));
-    let status = pod.container_status(name).or_else(|| pod.init_container_status(name));
+    let status = pod
+        .container_status(name)
+        .or_else(|| pod.init_container_status(name));
     let (Some(spec), Some(status)) = (spec, status) else {
         return Completion::NotYet;
     };
@@ -63,7 +68,9 @@ fn of_container(pod: &PodView, name: &str, records: &Records) -> Completion {
     if *old_image != *status.image_id && !status.image_id.is_empty() && !old_image.is_empty() {
         // Another image than the recorded one. Of a digest we can tell that it is the right one.
         return match digest(&spec.image) {
-            Some(wanted) if digest(&status.image_id) != Some(wanted) && !same_text => settled(pod, status, records),
+            Some(wanted) if digest(&status.image_id) != Some(wanted) && !same_text => {
+                settled(pod, status, records)
+            }
             _ => Completion::Done,
         };
     }
@@ -82,8 +89,14 @@ fn settled(pod: &PodView, status: &ContainerStatusView, records: &Records) -> Co
     if !status.ready || status.image_id.is_empty() {
         return Completion::NotYet;
     }
-    let changed = pod.ready.and_then(|r| r.last_transition_time).max(records.updated);
-    match changed.and_then(|t| t.checked_add(jiff::SignedDuration::from_secs(SETTLE_SECONDS)).ok()) {
+    let changed = pod
+        .ready
+        .and_then(|r| r.last_transition_time)
+        .max(records.updated);
+    match changed.and_then(|t| {
+        t.checked_add(jiff::SignedDuration::from_secs(SETTLE_SECONDS))
+            .ok()
+    }) {
         Some(at) => Completion::DoneAt(at),
         None => Completion::NotYet,
     }

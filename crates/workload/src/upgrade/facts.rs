@@ -55,17 +55,17 @@ pub struct PodFacts {
 
 impl PodFacts {
     /// Reads a pod. `namespace` are the labels of its namespace, if it can be read.
-    pub fn read(
-        plan: &Plan,
-        pod: &Arc<PodView>,
-        namespace: Option<&BTreeMap<String, String>>,
-    ) -> Membership {
+    pub fn read(plan: &Plan, pod: &Arc<PodView>, namespace: Option<&BTreeMap<String, String>>) -> Membership {
         if !pod.is_active() || !plan.selects(|key| pod.labels.get(key), namespace) {
             return Membership::Stranger;
         }
         if !is_injected(pod, &plan.name) {
             let younger = pod.creation_timestamp > plan.created;
-            return if younger && !plan.injection_paused { Membership::NotInjected } else { Membership::Stranger };
+            return if younger && !plan.injection_paused {
+                Membership::NotInjected
+            } else {
+                Membership::Stranger
+            };
         }
         let there = |name: &str| pod.container(name).is_some();
         let complete = plan.containers.iter().all(|c| match c.hot {
@@ -88,7 +88,9 @@ impl PodFacts {
         let updated = !entry.hash.is_empty() && plan.hash.as_deref() == Some(entry.hash.as_str());
         let in_place = match without_image {
             Err(problem) => InPlace::Unreadable(problem),
-            Ok(without) if Some(without.hash.as_str()) != plan.hash_without_image.as_deref() => InPlace::OtherChange,
+            Ok(without) if Some(without.hash.as_str()) != plan.hash_without_image.as_deref() => {
+                InPlace::OtherChange
+            }
             Ok(_) => in_place(plan, pod),
         };
         let recorded = recorded_images(pod, &plan.name);
@@ -135,11 +137,18 @@ fn has(pod: &PodView, name: &str) -> bool {
 }
 
 fn in_place(plan: &Plan, pod: &PodView) -> InPlace {
-    let working = pod.annotations.get(keys::WORKING_HOT_CONTAINER).unwrap_or_default();
+    let working = pod
+        .annotations
+        .get(keys::WORKING_HOT_CONTAINER)
+        .unwrap_or_default();
     let working: BTreeMap<String, String> = serde_json::from_str(working).unwrap_or_default();
     for hot in plan.containers.iter().filter(|c| c.hot) {
         let [first, second] = hot.slots();
-        let slot = if working.get(&hot.name) == Some(&first) { first } else { second };
+        let slot = if working.get(&hot.name) == Some(&first) {
+            first
+        } else {
+            second
+        };
         if pod.container(&slot).is_some_and(|c| *c.image != *hot.image) {
             return InPlace::Hot(hot.name.clone());
         }

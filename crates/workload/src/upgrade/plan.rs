@@ -65,11 +65,17 @@ impl Plan {
         let spec = &set.spec;
         let strategy = &spec.update_strategy;
         let selected = spec.selector.as_ref().filter(|s| !s.is_empty());
-        let selected = selected.ok_or_else(|| fail("spec.selector is empty: it selects nothing".to_owned()))?;
-        let annotation = |key: &str| set.metadata.annotations.get(key).filter(|v| !v.is_empty()).cloned();
-        let parse = |s: &LabelSelector, at: &str| {
-            Selector::try_from(s).map_err(|e| fail(format!("spec.{at}: {e}")))
+        let selected =
+            selected.ok_or_else(|| fail("spec.selector is empty: it selects nothing".to_owned()))?;
+        let annotation = |key: &str| {
+            set.metadata
+                .annotations
+                .get(key)
+                .filter(|v| !v.is_empty())
+                .cloned()
         };
+        let parse =
+            |s: &LabelSelector, at: &str| Selector::try_from(s).map_err(|e| fail(format!("spec.{at}: {e}")));
         let priority = strategy.priority_strategy.clone().unwrap_or_default();
         let mut weights = Vec::new();
         for (i, term) in priority.weight_priority.iter().enumerate() {
@@ -78,7 +84,9 @@ impl Plan {
         }
         let number = |value: &Option<IntOrPercent>, default: i64, at: &str| {
             let value = value.clone().unwrap_or(IntOrPercent::Int(default));
-            value.of_rounded_up(100).map_err(|e| fail(format!("spec.updateStrategy.{at}: {e}")))?;
+            value
+                .of_rounded_up(100)
+                .map_err(|e| fail(format!("spec.updateStrategy.{at}: {e}")))?;
             Ok::<_, PlanError>(value)
         };
         Ok(Self {
@@ -94,7 +102,12 @@ impl Plan {
                 None => None,
             },
             containers: spec.containers.iter().map(Sidecar::of).collect(),
-            natives: spec.init_containers.iter().filter(|c| c.is_native()).map(Sidecar::of).collect(),
+            natives: spec
+                .init_containers
+                .iter()
+                .filter(|c| c.is_native())
+                .map(Sidecar::of)
+                .collect(),
             rolling: strategy.is_rolling(),
             paused: strategy.paused,
             injection_paused: spec.injection_strategy.paused,
@@ -105,15 +118,24 @@ impl Plan {
             partition: number(&strategy.partition, 0, "partition")?,
             max_unavailable: number(&strategy.max_unavailable, 1, "maxUnavailable")?,
             weights,
-            order_keys: priority.order_priority.into_iter().map(|t| t.ordered_key).collect(),
-            scatter: strategy.scatter_strategy.iter().map(|t| (t.key.clone(), t.value.clone())).collect(),
+            order_keys: priority
+                .order_priority
+                .into_iter()
+                .map(|t| t.ordered_key)
+                .collect(),
+            scatter: strategy
+                .scatter_strategy
+                .iter()
+                .map(|t| (t.key.clone(), t.value.clone()))
+                .collect(),
             ready_deadline_seconds: annotation(READY_DEADLINE)
                 .and_then(|t| duration_seconds(&t))
                 .unwrap_or(DEFAULT_DEADLINE_SECONDS),
             failure_threshold: annotation(FAILURE_THRESHOLD)
                 .map(|t| t.parse().map_or(IntOrPercent::Text(t), IntOrPercent::Int))
                 .filter(|v| v.of_rounded_up(100).is_ok_and(|n| n > 0)),
-            counts_all_unavailable: annotation(UNAVAILABLE_COUNTS).is_some_and(|v| v.eq_ignore_ascii_case("all")),
+            counts_all_unavailable: annotation(UNAVAILABLE_COUNTS)
+                .is_some_and(|v| v.eq_ignore_ascii_case("all")),
             metadata: spec.patch_pod_metadata.clone(),
             name: name.clone(),
         })
@@ -142,8 +164,12 @@ impl Plan {
 
     /// Names of everything the pods carry, sorted: `sidecarList` of the hash annotation.
     pub(super) fn sidecar_names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> =
-            self.containers.iter().chain(&self.natives).map(|c| c.name.as_str()).collect();
+        let mut names: Vec<&str> = self
+            .containers
+            .iter()
+            .chain(&self.natives)
+            .map(|c| c.name.as_str())
+            .collect();
         names.sort_unstable();
         names
     }
