@@ -21,6 +21,33 @@ pub struct GroupVersionKind {
 pub struct TypeTable {
     pub types: Vec<TypeDef>,
     pub kinds: BTreeMap<GroupVersionKind, TypeId>,
+    /// How Go reads and writes each type, by `TypeId`; empty for custom resources, whose fields are kept as sent.
+    pub go: Vec<GoType>,
+}
+
+/// The Go side of a type: its name in decoding errors, and which fields its encoder leaves out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoType {
+    /// As Go's reflection prints it: `v1.Container`, `[]v1.Container`, `int32`.
+    pub name: String,
+    /// Beside the fields of a `TypeDef::Struct`, in the same order.
+    pub fields: Vec<GoField>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoField {
+    pub omit: Omit,
+    pub pointer: bool,
+}
+
+/// When Go's encoder leaves a field out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Omit {
+    Never,
+    /// `omitempty`: false, 0, "", nil, no items; never a struct.
+    Empty,
+    /// `omitzero`: the zero value, structs too.
+    Zero,
 }
 
 /// One type. Lists and maps carry the markers of the field that uses them (`x-kubernetes-*`).
@@ -111,6 +138,11 @@ impl TypeTable {
 
     pub fn kind(&self, gvk: &GroupVersionKind) -> Option<TypeId> {
         self.kinds.get(gvk).copied()
+    }
+
+    /// The Go side of a built-in type.
+    pub fn go(&self, id: TypeId) -> Option<&GoType> {
+        self.go.get(id.0 as usize)
     }
 
     pub fn push(&mut self, def: TypeDef) -> TypeId {
