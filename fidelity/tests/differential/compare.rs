@@ -1,0 +1,154 @@
+//! What may differ between any two servers is taken out; the rest must be equal.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::Value;
+
+/// Uids, versions and times of one server, replaced by the order in which the trace met them.
+#[derive(Default)]
+pub struct Masks {
+    uids: BTreeMap<String, usize>,
+}
+
+const VERSION_FIELDS: [&str; 1] = ["resourceVersion"];
+const TIME_FIELDS: [&str; 8] = [
+    "creationTimestamp",
+    "deletionTimestamp",
+    "time",
+    "lastTransitionTime",
+    "lastUpdateTime",
+    "startTime",
+    "renewTime",
+    "acquireTime",
+];
+
+impl Masks {
+    pub fn mask(&mut self, value: &mut Value) {
+        self.mask_values(value);
+        sort_causes(value);
+    }
+
+    fn mask_values(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                for (key, inner) in map.iter_mut() {
+                    let key = key.as_str();
+                    if key == "uid" && inner.is_string() {
+                        let next = self.uids.len();
+                        let uid = inner.as_str().unwrap_or_default().to_owned();
+                        *inner = Value::from(format!("uid-{}", self.uids.entry(uid).or_insert(next)));
+                    } else if VERSION_FIELDS.contains(&key) && inner.as_str().is_some_and(is_number) {
+                        *inner = Value::from("RV");
+                    } else if TIME_FIELDS.contains(&key) && inner.is_string() {
+                        *inner = Value::from("TIME");
+                    } else if key == "continue" && inner.as_str().is_some_and(|c| !c.is_empty()) {
+                        *inner = Value::from("CONTINUE");
+                    } else {
+                        self.mask_values(inner);
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.mask_values(item)),
+            Value::String(text) => *text = self.mask_text(text),
+            _ => {}
+        }
+    }
+
+    /// Messages quote uids, versions, addresses and the random ends of generated names.
+    fn mask_text(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (pattern, replacement) in PATTERNS.iter() {
+            if let std::borrow::Cow::Owned(masked) = pattern.replace_all(&text, *replacement) {
+                text = masked;
+            }
+        }
+        text
+    }
+}
+
+static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
+    [
+        (
+            r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "UID",
+        ),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        (r"kube-api-access-[a-z0-9]{5}", "kube-api-access-XXXXX"),
+        (r"generated-[a-z0-9]{5}\b", "generated-XXXXX"),
+        (r"https://[\w.]+:\d+", "SERVER"),
+        (r#"resourceVersion([\\":]+)\d+"#, "resourceVersion${1}RV"),
+        (
+            r"Precondition failed: UID in precondition: [^,]+, UID in object meta: \S+",
+            "UID PRECONDITION",
+        ),
+        (r"\b10\.\d+\.\d+\.\d+\b", "IP"),
+    ]
+    .into_iter()
+    .map(|(pattern, replacement)| (Regex::new(pattern).unwrap(), replacement))
+    .collect()
+});
+
+/// A real server goes through some maps in random order: causes, and the message made of them, are a set.
+fn sort_causes(reply: &mut Value) {
+    let Some(body) = reply
+        .get_mut("kind")
+        .is_some_and(|k| k == "Status")
+        .then_some(reply)
+    else {
+        return;
+    };
+    if let Some(causes) = body["details"]["causes"].as_array_mut() {
+        causes.sort_by_key(Value::to_string);
+    }
+    if let Some(message) = body["message"].as_str() {
+        let separator = if message.contains("\n") { "\n" } else { ", " };
+        let (head, list) = message.split_once(": ").unwrap_or((message, ""));
+        let mut parts: Vec<&str> = list
+            .trim_matches(['[', ']'])
+            .split(separator)
+            .map(str::trim)
+            .collect();
+        parts.sort_unstable();
+        body["message"] = Value::from(format!("{head}: {}", parts.join(separator)));
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The first few places where two values differ, as `path: left | right`.
+pub fn differences(left: &Value, right: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    walk("", left, right, &mut found);
+    found.truncate(8);
+    found
+}
+
+fn walk(path: &str, left: &Value, right: &Value, found: &mut Vec<String>) {
+    match (left, right) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let missing = Value::from("<absent>");
+                walk(
+                    &format!("{path}.{key}"),
+                    a.get(key).unwrap_or(&missing),
+                    b.get(key).unwrap_or(&missing),
+                    found,
+                );
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (x, y)) in a.iter().zip(b).enumerate() {
+                walk(&format!("{path}[{index}]"), x, y, found);
+            }
+        }
+        _ if left == right => {}
+        _ => found.push(format!("{path}: real {left} | embedded {right}")),
+    }
+}

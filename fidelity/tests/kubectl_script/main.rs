@@ -1,0 +1,169 @@
+//! Stock kubectl against a real kube-apiserver and against the embedded one: the same commands print the same.
+//!
+//! `KUBECTL_SCRIPT_ONLY=N` runs up to line N; differences are printed side by side. A difference that has a reason
+//! is listed in DIFFERENCES.md under "kubectl" by the command's text and is then not compared.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use regex::Regex;
+use testbed::{ApiServer, ApiServerOptions, Binaries, DEFAULT_VERSION, Module};
+
+#[test]
+fn stock_kubectl_prints_the_same_on_both() {
+    let dir = std::env::temp_dir().join(format!("tidegate-kubectl-{}", std::process::id()));
+    let real = ApiServer::start(&ApiServerOptions::in_dir(dir.join("real"))).unwrap();
+    let binaries = Binaries::build(&[Module::Kubernetes], DEFAULT_VERSION, &mut |_| {}).unwrap();
+    let kubectl = binaries.program("kubectl").unwrap();
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let kubeconfig = dir.join("embedded.conf");
+    runtime.block_on(start_embedded(&kubeconfig));
+
+    let masks = masks();
+    let manifests = manifests(include_str!("manifests.yaml"));
+    let explained = explained();
+    let mut differences = Vec::new();
+    let limit = std::env::var("KUBECTL_SCRIPT_ONLY")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(usize::MAX);
+    let commands: Vec<&str> = include_str!("script.txt")
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .take(limit)
+        .collect();
+    for command in &commands {
+        let (arguments, input) = split(command, &manifests);
+        let on_real = observe(&kubectl, &real.kubeconfig(), &arguments, input, &masks);
+        let on_embedded = observe(&kubectl, &kubeconfig, &arguments, input, &masks);
+        if on_real != on_embedded && !explained.iter().any(|e| e == command) {
+            differences.push(format!(
+                "$ kubectl {command}\n--- real\n{on_real}\n--- embedded\n{on_embedded}\n"
+            ));
+        }
+    }
+    drop(real);
+    std::fs::remove_dir_all(&dir).ok();
+    assert!(
+        differences.is_empty(),
+        "{} of {} commands differ:\n\n{}",
+        differences.len(),
+        commands.len(),
+        differences.join("\n")
+    );
+}
+
+async fn start_embedded(kubeconfig: &Path) {
+    let server = embedded::ApiServer::start(embedded::Config::default())
+        .await
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    std::fs::write(kubeconfig, server.kubeconfig(&url, "admin", &["system:masters"])).unwrap();
+    tokio::spawn(async move { server.serve(listener, std::future::pending()).await });
+}
+
+/// Exit code, standard output and standard error, masked.
+fn observe(
+    kubectl: &Path,
+    kubeconfig: &PathBuf,
+    arguments: &[String],
+    input: Option<&str>,
+    masks: &[(Regex, &str)],
+) -> String {
+    let mut command = Command::new(kubectl);
+    command.arg("--kubeconfig").arg(kubeconfig).args(arguments);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // kubectl keeps discovery in the home directory; two servers must not share it.
+    command
+        .env("HOME", kubeconfig.with_extension("home"))
+        .env("KUBECTL_EXTERNAL_DIFF", "diff -u -N");
+    let mut child = command.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.unwrap_or_default().as_bytes())
+        .ok();
+    let output = child.wait_with_output().unwrap();
+    let mut text = format!(
+        "exit {}\n{}{}",
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for (pattern, replacement) in masks {
+        text = pattern.replace_all(&text, *replacement).into_owned();
+    }
+    text
+}
+
+/// What differs between any two clusters.
+fn masks() -> Vec<(Regex, &'static str)> {
+    [
+        (
+            r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "UID",
+        ),
+        (r#"resourceVersion: "\d+""#, "resourceVersion: RV"),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        (r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "TIME"),
+        (r"https://[\w.]+:\d+", "SERVER"),
+        (r"\b(\d+[smhd])+( ago)?\b", "AGE"),
+        (r"kube-api-access-[a-z0-9]{5}", "kube-api-access-XXXXX"),
+        (r"eyJ[\w.-]+", "TOKEN"),
+        (r"/tmp/(LIVE|MERGED)-\d+/", "/tmp/$1/"),
+        (r"[EW]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ", "LOG "),
+        (r"10\.\d+\.\d+\.\d+", "IP"),
+    ]
+    .into_iter()
+    .map(|(pattern, replacement)| (Regex::new(pattern).unwrap(), replacement))
+    .collect()
+}
+
+fn manifests(text: &str) -> BTreeMap<String, String> {
+    text.split("--- # ")
+        .skip(1)
+        .filter_map(|document| document.split_once('\n'))
+        .map(|(name, body)| (name.trim().to_owned(), body.to_owned()))
+        .collect()
+}
+
+fn split<'a>(command: &str, manifests: &'a BTreeMap<String, String>) -> (Vec<String>, Option<&'a str>) {
+    let mut input = None;
+    let mut words = Vec::new();
+    let mut rest = command.split(' ').filter(|w| !w.is_empty());
+    while let Some(word) = rest.next() {
+        if word == "<" {
+            input = Some(manifests[rest.next().unwrap()].as_str());
+        } else {
+            words.push(word.to_owned());
+        }
+    }
+    (words, input)
+}
+
+/// Commands whose difference has a reason: lines `- \`kubectl ...\`: reason` of DIFFERENCES.md.
+fn explained() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/embedded/DIFFERENCES.md");
+    std::fs::read_to_string(path)
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|l| {
+            l.strip_prefix("- `kubectl ")?
+                .split_once('`')
+                .map(|(command, _)| command.to_owned())
+        })
+        .collect()
+}
