@@ -1,0 +1,186 @@
+//! What injection writes into the pod's annotations.
+use super::build::Built;
+use super::patch::{PatchOp, escape};
+use super::{PodParts, PreparedRevision, PreparedSidecarSet};
+use model::sidecarset::{PatchPodMetadata, PodHash, PodHashes, keys, parse_pod_hashes, pod_hashes_text};
+use model::time::{Timestamp, rfc3339_seconds};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the pod has, and what changes.
+pub(super) struct Annotations<'a> {
+    existing: Option<&'a Map<String, Value>>,
+    changes: BTreeMap<String, String>,
+    hashes: PodHashes,
+    hashes_without_image: PodHashes,
+}
+
+impl<'a> Annotations<'a> {
+    pub(super) fn read(pod: &PodParts<'a>) -> Result<Self, String> {
+        let hashes = |key: &str| {
+            let text = pod.annotation(key).unwrap_or_default();
+            parse_pod_hashes(text).map_err(|e| format!("annotation {key} cannot be read: {e}"))
+        };
+        Ok(Self {
+            existing: pod
+                .metadata
+                .and_then(|m| m.get("annotations"))
+                .and_then(Value::as_object),
+            changes: BTreeMap::new(),
+            hashes: hashes(keys::HASH)?,
+            hashes_without_image: hashes(keys::HASH_WITHOUT_IMAGE)?,
+        })
+    }
+
+    /// Whether the pod already is what this SidecarSet, as it is now, would make of it.
+    pub(super) fn is_injected(&self, set: &PreparedSidecarSet, pod: &PodParts<'_>) -> bool {
+        let Some(entry) = self.hashes.get(&set.name) else {
+            return false;
+        };
+        let listed = pod
+            .annotation(keys::INJECTED_LIST)
+            .is_some_and(|l| l.split(',').any(|n| n == set.name));
+        let sidecars = entry.sidecars.as_deref().unwrap_or_default();
+        let present =
+            |name: &String| pod.has(name) || (pod.has(&format!("{name}-1")) && pod.has(&format!("{name}-2")));
+        listed && set.knows_hash(&entry.hash) && sidecars.iter().all(present)
+    }
+
+    /// Applies patchPodMetadata.
+    pub(super) fn patch(&mut self, patches: &[PatchPodMetadata]) -> Result<(), String> {
+        let existing = self.existing;
+        let get = |key: &str| existing.and_then(|e| e.get(key)).and_then(Value::as_str);
+        patch_annotations(patches, get, &mut self.changes)
+    }
+
+    pub(super) fn record(&mut self, set: &str, content: &PreparedRevision, now: Timestamp) {
+        let entry = |hash: &String, controller_revision: String| PodHash {
+            update_timestamp: Some(rfc3339_seconds(now)),
+            hash: hash.clone(),
+            sidecarset: set.to_owned(),
+            sidecars: Some(content.sidecar_list.clone()),
+            controller_revision,
+        };
+        self.hashes.insert(
+            set.to_owned(),
+            entry(&content.hash, content.controller_revision.clone()),
+        );
+        self.hashes_without_image
+            .insert(set.to_owned(), entry(&content.hash_without_image, String::new()));
+        let before = self.current(keys::INJECTED_LIST).unwrap_or_default().to_owned();
+        let names: BTreeSet<&str> = before.split(',').chain([set]).filter(|n| !n.is_empty()).collect();
+        let list = names.into_iter().collect::<Vec<_>>().join(",");
+        self.changes.insert(keys::INJECTED_LIST.into(), list);
+        self.changes
+            .insert(keys::HASH.into(), pod_hashes_text(&self.hashes));
+        self.changes.insert(
+            keys::HASH_WITHOUT_IMAGE.into(),
+            pod_hashes_text(&self.hashes_without_image),
+        );
+    }
+
+    /// Versions and working slots of hot-upgrade containers.
+    pub(super) fn slots(&mut self, built: &Built) {
+        if built.hot.is_empty() {
+            return;
+        }
+        let known = self.current(keys::WORKING_HOT_CONTAINER).unwrap_or_default();
+        let mut working: BTreeMap<String, String> = serde_json::from_str(known).unwrap_or_default();
+        for name in &built.hot {
+            for (slot, version, alt) in [(format!("{name}-1"), "1", "0"), (format!("{name}-2"), "0", "1")] {
+                self.changes
+                    .insert(format!("{}{slot}", keys::VERSION_PREFIX), version.into());
+                self.changes
+                    .insert(format!("{}{slot}", keys::VERSION_ALT_PREFIX), alt.into());
+            }
+            working.insert(name.clone(), format!("{name}-1"));
+        }
+        let text = serde_json::to_string(&working).unwrap_or_default();
+        self.changes.insert(keys::WORKING_HOT_CONTAINER.into(), text);
+    }
+
+    pub(super) fn write(self, pod: &Value, ops: &mut Vec<PatchOp>) {
+        let Self {
+            existing, changes, ..
+        } = self;
+        if existing.is_none() {
+            let all: Map<String, Value> = changes.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
+            if pod.get("metadata").is_some_and(Value::is_object) {
+                ops.push(PatchOp::add("/metadata/annotations", Value::Object(all)));
+            } else {
+                ops.push(PatchOp::add(
+                    "/metadata",
+                    serde_json::json!({ "annotations": all }),
+                ));
+            }
+            return;
+        }
+        for (key, value) in changes {
+            if existing.and_then(|e| e.get(&key)).and_then(Value::as_str) != Some(&value) {
+                ops.push(PatchOp::add(
+                    format!("/metadata/annotations/{}", escape(&key)),
+                    Value::String(value),
+                ));
+            }
+        }
+    }
+
+    fn current(&self, key: &str) -> Option<&str> {
+        let existing = self.existing.and_then(|e| e.get(key)).and_then(Value::as_str);
+        self.changes.get(key).map(String::as_str).or(existing)
+    }
+}
+
+/// Applies patchPodMetadata entries in order to `changes`, over what `existing` has.
+pub fn patch_annotations<'a>(
+    patches: &[PatchPodMetadata],
+    existing: impl Fn(&str) -> Option<&'a str>,
+    changes: &mut BTreeMap<String, String>,
+) -> Result<(), String> {
+    for patch in patches {
+        for (key, value) in &patch.annotations {
+            let have = changes.get(key).map(String::as_str).or_else(|| existing(key));
+            match (patch.patch_policy.as_str(), have) {
+                ("Retain", None) | ("Overwrite", _) | ("MergePatchJson", None) => {
+                    changes.insert(key.clone(), value.clone());
+                }
+                ("MergePatchJson", Some(have)) => {
+                    let merged = merge_text(have, value).map_err(|e| {
+                        format!("patchPodMetadata: annotation {key} cannot be merged as JSON: {e}")
+                    })?;
+                    changes.insert(key.clone(), merged);
+                }
+                // Retain keeps what is there; an unknown policy does nothing.
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn merge_text(have: &str, patch: &str) -> Result<String, serde_json::Error> {
+    let mut target: Value = serde_json::from_str(have)?;
+    merge(&mut target, serde_json::from_str(patch)?);
+    serde_json::to_string(&target)
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(fields) = target.as_object_mut() else {
+        return;
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            fields.remove(&key);
+        } else {
+            merge(fields.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
