@@ -1,0 +1,265 @@
+//! What the server itself decides about an object when it is written.
+
+use model::time::Timestamp;
+use serde_json::{Value, json};
+
+use super::{ResourceRef, pod};
+use crate::read::{Read, copy_field, object_mut};
+
+/// How a kind treats status and generation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Manners {
+    /// Status belongs to its own endpoint.
+    status: bool,
+    generation: bool,
+    /// Changed annotations raise the generation too.
+    annotations: bool,
+}
+
+const PLAIN: Manners = Manners {
+    status: false,
+    generation: false,
+    annotations: false,
+};
+const STATUS: Manners = Manners {
+    status: true,
+    ..PLAIN
+};
+const BOTH: Manners = Manners {
+    status: true,
+    generation: true,
+    annotations: false,
+};
+const GENERATION: Manners = Manners {
+    generation: true,
+    ..PLAIN
+};
+
+fn manners(resource: &ResourceRef<'_>) -> Manners {
+    match (resource.group, resource.resource) {
+        ("apps", "deployments") => Manners {
+            annotations: true,
+            ..BOTH
+        },
+        ("apps", "replicasets" | "statefulsets" | "daemonsets")
+        | ("batch", "jobs" | "cronjobs")
+        | ("policy", "poddisruptionbudgets")
+        | ("", "replicationcontrollers")
+        | ("networking.k8s.io", "ingresses")
+        | ("flowcontrol.apiserver.k8s.io", _) => BOTH,
+        ("networking.k8s.io", "networkpolicies") => GENERATION,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => BOTH,
+        ("admissionregistration.k8s.io", _) => GENERATION,
+        ("autoscaling", _)
+        | ("certificates.k8s.io", "certificatesigningrequests")
+        | ("apiregistration.k8s.io", _)
+        | ("networking.k8s.io", "servicecidrs")
+        | ("storage.k8s.io", "volumeattachments")
+        | ("resource.k8s.io", "resourceclaims")
+        | (
+            "",
+            "services"
+            | "resourcequotas"
+            | "namespaces"
+            | "nodes"
+            | "persistentvolumes"
+            | "persistentvolumeclaims",
+        ) => STATUS,
+        _ => PLAIN,
+    }
+}
+
+pub(super) fn prepare_create(resource: &ResourceRef<'_>, object: &mut Value, now: Timestamp) {
+    match (resource.group, resource.resource, resource.subresource) {
+        ("", "pods", "") => {
+            pod::prepare_create(object);
+            set_generation(object, 1);
+            return;
+        }
+        ("", "namespaces", "") => prepare_namespace(object),
+        ("", "nodes", "") => return,
+        ("", "persistentvolumes", "") => {
+            object["status"] = json!({"phase": "Pending",
+                "lastPhaseTransitionTime": model::time::rfc3339_seconds(now)});
+        }
+        ("", "persistentvolumeclaims", "") => object["status"] = json!({"phase": "Pending"}),
+        _ if resource.subresource.is_empty() => {
+            let manners = manners(resource);
+            if manners.status {
+                clear_status(resource, object);
+            }
+            if manners.generation {
+                set_generation(object, 1);
+            }
+        }
+        _ => {}
+    }
+    if (resource.group, resource.resource) == ("batch", "jobs") {
+        super::workloads::prepare_job(object);
+    }
+}
+
+fn prepare_namespace(object: &mut Value) {
+    object["status"] = json!({"phase": "Active"});
+    let name = object.at("metadata").text("name").to_owned();
+    if let Some(spec) = object_mut(object, "spec") {
+        let list = spec.entry("finalizers").or_insert_with(|| json!([]));
+        if list.is_null() {
+            *list = json!([]);
+        }
+        if let Some(list) = list.as_array_mut().filter(|l| !l.contains(&json!("kubernetes"))) {
+            list.push(json!("kubernetes"));
+        }
+    }
+    if let Some(labels) = object
+        .get_mut("metadata")
+        .and_then(|m| object_mut(m, "labels"))
+        .filter(|_| !name.is_empty())
+    {
+        labels.insert("kubernetes.io/metadata.name".to_owned(), json!(name));
+    }
+}
+
+/// Kinds print an empty status as their type does; those whose status has required fields show zeros.
+fn clear_status(resource: &ResourceRef<'_>, object: &mut Value) {
+    let empty = match resource.resource {
+        "replicasets" | "statefulsets" | "replicationcontrollers" => json!({"replicas": 0}),
+        "daemonsets" => json!({"currentNumberScheduled": 0, "numberMisscheduled": 0,
+            "desiredNumberScheduled": 0, "numberReady": 0}),
+        "poddisruptionbudgets" => json!({"disruptionsAllowed": 0, "currentHealthy": 0,
+            "desiredHealthy": 0, "expectedPods": 0}),
+        "services" | "ingresses" => json!({"loadBalancer": {}}),
+        "horizontalpodautoscalers" => json!({"desiredReplicas": 0, "currentMetrics": null}),
+        _ => json!({}),
+    };
+    if let Some(map) = object.as_object_mut() {
+        map.insert("status".to_owned(), empty);
+    }
+}
+
+fn set_generation(object: &mut Value, generation: i64) {
+    if let Some(meta) = object_mut(object, "metadata") {
+        meta.insert("generation".to_owned(), json!(generation));
+    }
+}
+
+pub(super) fn prepare_update(resource: &ResourceRef<'_>, new: &mut Value, old: &Value) {
+    let generation = old.at("metadata").int("generation");
+    restore_system_fields(new, old, generation);
+    if (resource.group, resource.resource) == ("", "pods") {
+        pod::prepare_update(resource.subresource, new, old);
+        if resource.subresource != "status" && pod::spec_changed(new, old) {
+            set_generation(new, generation.unwrap_or(0) + 1);
+        }
+        return;
+    }
+    let manners = manners(resource);
+    if resource.subresource == "status" {
+        prepare_status(resource, new, old);
+        return;
+    }
+    if !resource.subresource.is_empty() && resource.subresource != "scale" {
+        return;
+    }
+    match (resource.group, resource.resource) {
+        ("", "namespaces") => {
+            copy_field(new, old, "spec");
+            prepare_namespace_update(new);
+        }
+        ("", "serviceaccounts" | "secrets" | "configmaps" | "events") => {}
+        _ => {}
+    }
+    if manners.status {
+        copy_field(new, old, "status");
+    }
+    if manners.generation && changed(manners, new, old) {
+        set_generation(new, generation.unwrap_or(0) + 1);
+    }
+}
+
+fn prepare_namespace_update(new: &mut Value) {
+    let name = new.at("metadata").text("name").to_owned();
+    if let Some(labels) = new.get_mut("metadata").and_then(|m| object_mut(m, "labels")) {
+        labels.insert("kubernetes.io/metadata.name".to_owned(), json!(name));
+    }
+}
+
+/// Everything but metadata and status counts.
+fn changed(manners: Manners, new: &Value, old: &Value) -> bool {
+    let content = |object: &Value| -> Vec<(String, Value)> {
+        let fields = object.as_object().into_iter().flatten();
+        let counted =
+            fields.filter(|(k, _)| !["metadata", "status", "apiVersion", "kind"].contains(&k.as_str()));
+        counted.map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    let annotations = |object: &Value| {
+        object
+            .at("metadata")
+            .at("annotations")
+            .as_object()
+            .cloned()
+            .unwrap_or_default()
+    };
+    content(new) != content(old) || (manners.annotations && annotations(new) != annotations(old))
+}
+
+fn prepare_status(resource: &ResourceRef<'_>, new: &mut Value, old: &Value) {
+    let fields: Vec<String> = old
+        .as_object()
+        .into_iter()
+        .chain(new.as_object())
+        .flatten()
+        .map(|(k, _)| k.clone())
+        .filter(|k| !["metadata", "status", "apiVersion", "kind"].contains(&k.as_str()))
+        .collect();
+    for field in fields {
+        copy_field(new, old, &field);
+    }
+    if resource.group == "apps" && resource.resource == "deployments" {
+        if let Some(meta) = new.get_mut("metadata") {
+            copy_field(meta, old.at("metadata"), "labels");
+        }
+    }
+}
+
+/// As the server does before any strategy: what the client may leave out, and what it may never set.
+fn restore_system_fields(new: &mut Value, old: &Value, generation: Option<i64>) {
+    let before = old.at("metadata");
+    let Some(meta) = new.get_mut("metadata").filter(|m| m.is_object()) else {
+        return;
+    };
+    match generation {
+        Some(generation) => meta["generation"] = json!(generation),
+        None => copy_field(meta, before, "generation"),
+    }
+    if meta.text("uid").is_empty() {
+        copy_field(meta, before, "uid");
+    }
+    if before.has("creationTimestamp") {
+        copy_field(meta, before, "creationTimestamp");
+    }
+    if before.has("deletionTimestamp") {
+        copy_field(meta, before, "deletionTimestamp");
+    }
+    if before.has("deletionGracePeriodSeconds") && !meta.has("deletionGracePeriodSeconds") {
+        copy_field(meta, before, "deletionGracePeriodSeconds");
+    }
+}
+
+/// Endpoints that may change one part only keep all of metadata but resourceVersion and managedFields.
+pub(crate) fn keep_status_meta(new: &mut Value, old: &Value) {
+    let Some(meta) = new.get_mut("metadata") else {
+        return;
+    };
+    for field in [
+        "deletionTimestamp",
+        "generation",
+        "selfLink",
+        "labels",
+        "annotations",
+        "finalizers",
+        "ownerReferences",
+    ] {
+        copy_field(meta, old.at("metadata"), field);
+    }
+}

@@ -1,0 +1,608 @@
+//! Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, CronJobs, PodDisruptionBudgets, ControllerRevisions.
+
+use serde_json::{Value, json};
+
+use super::ResourceRef;
+use super::labels::{is_empty_selector, selector_matches, validate_labels, validate_selector};
+use super::meta::{IMMUTABLE, validate_annotations};
+use super::names::dns_label;
+use super::pod::{Mode, validate_spec};
+use crate::path::{Errors, Path};
+use crate::read::{Read, object_mut};
+
+pub(super) fn validate(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let (spec, before) = (new.at("spec"), old.map(|o| o.at("spec")));
+    match resource.resource {
+        "deployments" => deployment(spec, before, errors),
+        "replicasets" => replica_set(spec, before, errors),
+        "statefulsets" => stateful_set(spec, before, errors),
+        "daemonsets" => daemon_set(spec, before, errors),
+        "controllerrevisions" => controller_revision(new, old, errors),
+        "jobs" => job(spec, before, errors),
+        "cronjobs" => cron_job(spec, errors),
+        "poddisruptionbudgets" => disruption_budget(spec, errors),
+        _ => {}
+    }
+}
+
+fn non_negative(object: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
+    for field in fields {
+        if let Some(value) = object.int(field).filter(|v| *v < 0) {
+            errors.invalid(&path.child(field), value, "must be greater than or equal to 0");
+        }
+    }
+}
+
+fn unchanged(new: &Value, old: Option<&Value>, field: &str, path: &Path, errors: &mut Errors) {
+    if let Some(old) = old.filter(|old| old.at(field) != new.at(field)) {
+        let _ = old;
+        errors.invalid(&path.child(field), new.at(field).clone(), IMMUTABLE);
+    }
+}
+
+fn required_selector(spec: &Value, kind: &str, path: &Path, errors: &mut Errors) {
+    let (selector, at) = (spec.at("selector"), path.child("selector"));
+    if selector.is_null() {
+        return errors.required(&at, "");
+    }
+    validate_selector(selector, &at, errors);
+    if is_empty_selector(selector) {
+        let detail = format!("empty selector is invalid for {kind}");
+        errors.invalid(&at, selector.clone(), detail);
+    }
+}
+
+fn validate_template(spec: &Value, path: &Path, matched: bool, errors: &mut Errors) {
+    let (template, path) = (spec.at("template"), path.child("template"));
+    let meta = template.at("metadata");
+    let selector = spec.at("selector");
+    if matched && !is_empty_selector(selector) && !selector_matches(selector, meta.at("labels")) {
+        let at = path.child("metadata").child("labels");
+        let labels = meta.at("labels").clone();
+        errors.invalid(&at, labels, "`selector` does not match template `labels`");
+    }
+    validate_pod_template(template, &path, errors);
+}
+
+fn validate_pod_template(template: &Value, path: &Path, errors: &mut Errors) {
+    let meta = template.at("metadata");
+    validate_labels(meta.at("labels"), &path.child("labels"), errors);
+    validate_annotations(meta.at("annotations"), &path.child("annotations"), errors);
+    validate_spec(
+        template.at("spec"),
+        &Value::Null,
+        &path.child("spec"),
+        Mode::Template,
+        errors,
+    );
+    if !template.at("spec").list("ephemeralContainers").is_empty() {
+        let at = path.child("spec").child("ephemeralContainers");
+        errors.forbidden(&at, "ephemeral containers not allowed in pod template");
+    }
+}
+
+fn always_restarts(spec: &Value, kind: &str, path: &Path, errors: &mut Errors) {
+    let (pod, path) = (
+        spec.at("template").at("spec"),
+        path.child("template").child("spec"),
+    );
+    if pod.text("restartPolicy") != "Always" {
+        errors.not_supported(
+            &path.child("restartPolicy"),
+            pod.text("restartPolicy"),
+            &["Always"],
+        );
+    }
+    if pod.has("activeDeadlineSeconds") {
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.forbidden(&path.child("activeDeadlineSeconds"), detail);
+    }
+}
+
+fn int_or_percent(value: &Value, path: &Path, errors: &mut Errors) -> i64 {
+    match value {
+        Value::String(text) => {
+            let digits = text
+                .strip_suffix('%')
+                .filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+            if digits.is_none() {
+                let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+                errors.invalid(path, text.as_str(), detail);
+            }
+            digits.and_then(|d| d.parse().ok()).unwrap_or(0)
+        }
+        other => {
+            let value = other.as_i64().unwrap_or(0);
+            if value < 0 {
+                errors.invalid(path, value, "must be greater than or equal to 0");
+            }
+            value
+        }
+    }
+}
+
+fn at_most_whole(value: &Value, path: &Path, errors: &mut Errors) {
+    let percent = value
+        .as_str()
+        .and_then(|t| t.strip_suffix('%'))
+        .and_then(|d| d.parse::<i64>().ok());
+    if percent.is_some_and(|p| p > 100) {
+        errors.invalid(path, value.clone(), "must not be greater than 100%");
+    }
+}
+
+fn deployment(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let path = Path::new("spec");
+    non_negative(spec, &["replicas"], &path, errors);
+    required_selector(spec, "deployment", &path, errors);
+    validate_template(spec, &path, true, errors);
+    always_restarts(spec, "ReplicaSet", &path, errors);
+    let (strategy, at) = (spec.at("strategy"), path.child("strategy"));
+    let (rolling, rolling_path) = (strategy.at("rollingUpdate"), at.child("rollingUpdate"));
+    match strategy.text("type") {
+        "Recreate" => {
+            if !rolling.is_null() {
+                let detail = "may not be specified when strategy `type` is 'Recreate'";
+                errors.forbidden(&rolling_path, detail);
+            }
+        }
+        "RollingUpdate" => {
+            if rolling.is_null() {
+                errors.required(&rolling_path, "this should be defaulted and never be nil");
+            } else {
+                let down = rolling_path.child("maxUnavailable");
+                let unavailable = int_or_percent(rolling.at("maxUnavailable"), &down, errors);
+                let surge = int_or_percent(rolling.at("maxSurge"), &rolling_path.child("maxSurge"), errors);
+                if unavailable == 0 && surge == 0 {
+                    let bad = rolling.at("maxUnavailable").clone();
+                    errors.invalid(&down, bad, "may not be 0 when `maxSurge` is 0");
+                }
+                at_most_whole(rolling.at("maxUnavailable"), &down, errors);
+            }
+        }
+        other => {
+            let shown = json!({"Type": other, "RollingUpdate": null});
+            unsupported_object(&at, &shown, &["Recreate", "RollingUpdate"], errors);
+        }
+    }
+    let fields = [
+        "minReadySeconds",
+        "revisionHistoryLimit",
+        "progressDeadlineSeconds",
+    ];
+    non_negative(spec, &fields, &path, errors);
+    let ready = spec.int("minReadySeconds").unwrap_or(0);
+    if let Some(deadline) = spec.int("progressDeadlineSeconds").filter(|d| *d <= ready) {
+        let at = path.child("progressDeadlineSeconds");
+        errors.invalid(&at, deadline, "must be greater than minReadySeconds");
+    }
+    unchanged(spec, old, "selector", &path, errors);
+}
+
+fn unsupported_object(path: &Path, shown: &Value, supported: &[&str], errors: &mut Errors) {
+    errors.not_supported(path, "", supported);
+    if let Some(last) = errors.0.last_mut() {
+        last.bad_value = shown.to_string();
+    }
+}
+
+fn replica_set(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let path = Path::new("spec");
+    non_negative(spec, &["replicas", "minReadySeconds"], &path, errors);
+    required_selector(spec, "deployment", &path, errors);
+    validate_template(spec, &path, true, errors);
+    always_restarts(spec, "ReplicaSet", &path, errors);
+    unchanged(spec, old, "selector", &path, errors);
+}
+
+const STATEFUL_MUTABLE: [&str; 7] = [
+    "replicas",
+    "template",
+    "updateStrategy",
+    "minReadySeconds",
+    "ordinals",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+];
+
+fn stateful_set(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let path = Path::new("spec");
+    match spec.text("podManagementPolicy") {
+        "" => errors.required(&path.child("podManagementPolicy"), ""),
+        "OrderedReady" | "Parallel" => {}
+        other => {
+            let at = path.child("podManagementPolicy");
+            errors.invalid(&at, other, "must be 'OrderedReady' or 'Parallel'");
+        }
+    }
+    stateful_strategy(spec.at("updateStrategy"), &path.child("updateStrategy"), errors);
+    let retention = spec.at("persistentVolumeClaimRetentionPolicy");
+    for field in ["whenDeleted", "whenScaled"] {
+        let policy = retention.text(field);
+        if !retention.is_null() && !["Retain", "Delete"].contains(&policy) {
+            let at = path.child("persistentVolumeClaimRetentionPolicy").child(field);
+            errors.not_supported(&at, policy, &["Retain", "Delete"]);
+        }
+    }
+    non_negative(spec, &["replicas", "minReadySeconds"], &path, errors);
+    if let Some(start) = spec.at("ordinals").int("start").filter(|s| *s < 0) {
+        errors.invalid(
+            &path.child("ordinals.start"),
+            start,
+            "must be greater than or equal to 0",
+        );
+    }
+    let service = spec.text("serviceName");
+    if old.is_none() && !service.is_empty() {
+        errors.invalid_each(&path.child("serviceName"), service, dns_label(service));
+    }
+    required_selector(spec, "statefulset", &path, errors);
+    validate_template(&with_claim_volumes(spec), &path, true, errors);
+    always_restarts(spec, "StatefulSet", &path, errors);
+    let Some(old) = old else { return };
+    let keys = spec
+        .as_object()
+        .into_iter()
+        .chain(old.as_object())
+        .flatten()
+        .map(|(k, _)| k.as_str());
+    let mut fixed = keys.filter(|k| !STATEFUL_MUTABLE.contains(k));
+    if fixed.any(|k| spec.at(k) != old.at(k)) {
+        let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+        errors.forbidden(&path, detail);
+    }
+}
+
+fn stateful_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
+    let (rolling, at) = (strategy.at("rollingUpdate"), path.child("rollingUpdate"));
+    match strategy.text("type") {
+        "" => errors.required(path, ""),
+        "OnDelete" => {
+            if !rolling.is_null() {
+                errors.invalid(
+                    &at,
+                    rolling.clone(),
+                    "only allowed for updateStrategy 'RollingUpdate'",
+                );
+            }
+        }
+        "RollingUpdate" => {
+            non_negative(rolling, &["partition"], &at, errors);
+            if rolling.has("maxUnavailable") {
+                let at = at.child("maxUnavailable");
+                if int_or_percent(rolling.at("maxUnavailable"), &at, errors) == 0 {
+                    errors.invalid(&at, rolling.at("maxUnavailable").clone(), "cannot be 0");
+                }
+                at_most_whole(rolling.at("maxUnavailable"), &at, errors);
+            }
+        }
+        other => {
+            let shown = json!({"Type": other, "RollingUpdate": null}).to_string();
+            errors.invalid_json(path, shown, "must be 'RollingUpdate' or 'OnDelete'");
+        }
+    }
+}
+
+/// Claims of the set appear as volumes of its pods.
+fn with_claim_volumes(spec: &Value) -> Value {
+    let mut out = spec.clone();
+    let claims = spec.list("volumeClaimTemplates");
+    if claims.is_empty() {
+        return out;
+    }
+    let name_of = |claim: &Value| claim.at("metadata").text("name").to_owned();
+    let mut volumes: Vec<Value> = claims
+        .iter()
+        .map(|c| json!({"name": name_of(c), "persistentVolumeClaim": {"claimName": name_of(c)}}))
+        .collect();
+    let own = spec.at("template").at("spec").list("volumes").iter();
+    volumes.extend(
+        own.filter(|v| !claims.iter().any(|c| name_of(c) == v.text("name")))
+            .cloned(),
+    );
+    if let Some(pod) = out.get_mut("template").and_then(|t| object_mut(t, "spec")) {
+        pod.insert("volumes".to_owned(), Value::Array(volumes));
+    }
+    out
+}
+
+fn daemon_set(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let path = Path::new("spec");
+    unchanged(spec, old, "selector", &path, errors);
+    validate_selector(spec.at("selector"), &path.child("selector"), errors);
+    let labels = spec.at("template").at("metadata").at("labels");
+    let selector = spec.at("selector");
+    if selector.is_null() || (!is_empty_selector(selector) && !selector_matches(selector, labels)) {
+        let at = path.child("template").child("metadata").child("labels");
+        errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
+    }
+    if !selector.is_null() && is_empty_selector(selector) {
+        let detail = "empty selector is invalid for daemonset";
+        errors.invalid(&path.child("selector"), selector.clone(), detail);
+    }
+    validate_template(spec, &path, false, errors);
+    always_restarts(spec, "DaemonSet", &path, errors);
+    non_negative(spec, &["minReadySeconds"], &path, errors);
+    let (strategy, at) = (spec.at("updateStrategy"), path.child("updateStrategy"));
+    match strategy.text("type") {
+        "OnDelete" => {}
+        "RollingUpdate" => daemon_rolling(strategy.at("rollingUpdate"), &at.child("rollingUpdate"), errors),
+        other => {
+            let shown = json!({"Type": other, "RollingUpdate": null});
+            unsupported_object(&at, &shown, &["RollingUpdate", "OnDelete"], errors);
+        }
+    }
+    non_negative(spec, &["revisionHistoryLimit"], &path, errors);
+}
+
+fn daemon_rolling(rolling: &Value, path: &Path, errors: &mut Errors) {
+    if rolling.is_null() {
+        return errors.required(path, "");
+    }
+    let (down, up) = (path.child("maxUnavailable"), path.child("maxSurge"));
+    let unavailable = int_or_percent(rolling.at("maxUnavailable"), &down, errors);
+    let surge = int_or_percent(rolling.at("maxSurge"), &up, errors);
+    at_most_whole(rolling.at("maxUnavailable"), &down, errors);
+    at_most_whole(rolling.at("maxSurge"), &up, errors);
+    if unavailable != 0 && surge != 0 {
+        let bad = rolling.at("maxSurge").clone();
+        errors.invalid(&up, bad, "may not be set when maxUnavailable is non-zero");
+    } else if unavailable == 0 && surge == 0 {
+        errors.required(&down, "cannot be 0 when maxSurge is 0");
+    }
+}
+
+fn controller_revision(new: &Value, old: Option<&Value>, errors: &mut Errors) {
+    non_negative(new, &["revision"], &Path::new(""), errors);
+    let path = Path::new("data");
+    match old {
+        None if new.at("data").is_null() => errors.required(&path, "data is mandatory"),
+        None if !new.at("data").is_object() => errors.required(&path, "data must be a valid JSON object"),
+        Some(old) if old.at("data") != new.at("data") => {
+            errors.invalid(&path, new.at("data").clone(), IMMUTABLE);
+        }
+        _ => {}
+    }
+}
+
+const JOB_IMMUTABLE: [&str; 7] = [
+    "completions",
+    "completionMode",
+    "selector",
+    "podFailurePolicy",
+    "backoffLimitPerIndex",
+    "managedBy",
+    "successPolicy",
+];
+
+fn job(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let path = Path::new("spec");
+    if old.is_none() {
+        if spec.at("selector").is_null() {
+            errors.required(&path.child("selector"), "");
+        }
+    }
+    job_spec(spec, &path, errors);
+    let selector = spec.at("selector");
+    let labels = spec.at("template").at("metadata").at("labels");
+    if !selector.is_null() && !selector_matches(selector, labels) {
+        let at = path.child("template").child("metadata").child("labels");
+        errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
+    }
+    let Some(old) = old else { return };
+    for field in JOB_IMMUTABLE {
+        // An Indexed job may change completions together with parallelism.
+        let elastic = field == "completions"
+            && spec.text("completionMode") == "Indexed"
+            && spec.at("completions") == spec.at("parallelism");
+        if !elastic {
+            unchanged(spec, Some(old), field, &path, errors);
+        }
+    }
+    if !old.flag("suspend") {
+        unchanged(spec, Some(old), "template", &path, errors);
+    }
+}
+
+fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
+    let fields = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+    ];
+    non_negative(spec, &fields, path, errors);
+    if spec.text("completionMode") == "Indexed" && !spec.has("completions") {
+        let detail = "when completion mode is Indexed";
+        errors.required(&path.child("completions"), detail);
+    }
+    let mode = spec.text("completionMode");
+    if spec.has("completionMode") && !["NonIndexed", "Indexed"].contains(&mode) {
+        errors.not_supported(&path.child("completionMode"), mode, &["NonIndexed", "Indexed"]);
+    }
+    validate_pod_template(spec.at("template"), &path.child("template"), errors);
+    let at = path.child("template").child("spec").child("restartPolicy");
+    match spec.at("template").at("spec").text("restartPolicy") {
+        "" | "Always" => errors.required(&at, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" | "Never" => {}
+        other => errors.not_supported(&at, other, &["OnFailure", "Never"]),
+    }
+}
+
+fn cron_job(spec: &Value, errors: &mut Errors) {
+    let path = Path::new("spec");
+    if spec.text("schedule").is_empty() {
+        errors.required(&path.child("schedule"), "");
+    }
+    let fields = [
+        "startingDeadlineSeconds",
+        "successfulJobsHistoryLimit",
+        "failedJobsHistoryLimit",
+    ];
+    non_negative(spec, &fields, &path, errors);
+    match spec.text("concurrencyPolicy") {
+        "Allow" | "Forbid" | "Replace" => {}
+        "" => errors.required(&path.child("concurrencyPolicy"), ""),
+        other => {
+            let at = path.child("concurrencyPolicy");
+            errors.not_supported(&at, other, &["Allow", "Forbid", "Replace"]);
+        }
+    }
+    job_spec(
+        spec.at("jobTemplate").at("spec"),
+        &path.child("jobTemplate").child("spec"),
+        errors,
+    );
+}
+
+fn disruption_budget(spec: &Value, errors: &mut Errors) {
+    let path = Path::new("spec");
+    if spec.has("minAvailable") && spec.has("maxUnavailable") {
+        let shown = json!({"MinAvailable": spec.at("minAvailable"), "Selector": spec.at("selector"),
+            "MaxUnavailable": spec.at("maxUnavailable"), "UnhealthyPodEvictionPolicy": spec.at("unhealthyPodEvictionPolicy")});
+        errors.invalid(&path, shown, "minAvailable and maxUnavailable cannot be both set");
+    }
+    for field in ["minAvailable", "maxUnavailable"] {
+        if spec.has(field) {
+            int_or_percent(spec.at(field), &path.child(field), errors);
+            at_most_whole(spec.at(field), &path.child(field), errors);
+        }
+    }
+    validate_selector(spec.at("selector"), &path.child("selector"), errors);
+    let policy = spec.text("unhealthyPodEvictionPolicy");
+    let supported = ["AlwaysAllow", "IfHealthyBudget"];
+    if spec.has("unhealthyPodEvictionPolicy") && !supported.contains(&policy) {
+        errors.not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, &supported);
+    }
+}
+
+/// A Job without a selector of its own gets one from its uid, with matching pod labels.
+pub(super) fn prepare_job(job: &mut Value) {
+    if job.at("spec").flag("manualSelector") {
+        return;
+    }
+    let meta = job.at("metadata");
+    let (uid, name) = (meta.text("uid").to_owned(), meta.text("name").to_owned());
+    if uid.is_empty() {
+        return;
+    }
+    let labels = [
+        ("controller-uid", &uid),
+        ("job-name", &name),
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("batch.kubernetes.io/job-name", &name),
+    ];
+    let Some(spec) = job.get_mut("spec") else { return };
+    let template = object_mut(spec, "template").map(|t| t.entry("metadata").or_insert_with(|| json!({})));
+    if let Some(map) = template.and_then(|meta| object_mut(meta, "labels")) {
+        for (key, value) in labels {
+            map.entry(key).or_insert_with(|| json!(value));
+        }
+    }
+    if let Some(selector) = object_mut(spec, "selector").and_then(|s| {
+        let labels = s.entry("matchLabels").or_insert_with(|| json!({}));
+        labels.as_object_mut()
+    }) {
+        selector
+            .entry("batch.kubernetes.io/controller-uid")
+            .or_insert_with(|| json!(uid));
+    }
+}
+
+/// Status of the workload kinds: counts that fit together.
+pub(super) fn validate_status(resource: &ResourceRef<'_>, new: &Value, old: &Value, errors: &mut Errors) {
+    let (status, path) = (new.at("status"), Path::new("status"));
+    let (counts, bounded): (&[&str], &[&str]) = match (resource.group, resource.resource) {
+        ("apps", "deployments") => (
+            &[
+                "observedGeneration",
+                "replicas",
+                "updatedReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "unavailableReplicas",
+            ],
+            &["updatedReplicas", "readyReplicas", "availableReplicas"],
+        ),
+        ("apps", "replicasets") => (
+            &[
+                "replicas",
+                "fullyLabeledReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "observedGeneration",
+            ],
+            &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+        ),
+        ("apps", "statefulsets") => (
+            &[
+                "replicas",
+                "readyReplicas",
+                "currentReplicas",
+                "updatedReplicas",
+                "availableReplicas",
+                "observedGeneration",
+                "collisionCount",
+            ],
+            &[
+                "readyReplicas",
+                "currentReplicas",
+                "updatedReplicas",
+                "availableReplicas",
+            ],
+        ),
+        ("apps", "daemonsets") => (
+            &[
+                "currentNumberScheduled",
+                "numberMisscheduled",
+                "desiredNumberScheduled",
+                "numberReady",
+                "observedGeneration",
+                "updatedNumberScheduled",
+                "numberAvailable",
+                "numberUnavailable",
+            ],
+            &[],
+        ),
+        ("policy", "poddisruptionbudgets") => (
+            &[
+                "disruptionsAllowed",
+                "currentHealthy",
+                "desiredHealthy",
+                "expectedPods",
+            ],
+            &[],
+        ),
+        _ => return,
+    };
+    non_negative(status, counts, &path, errors);
+    let count = |field: &str| status.int(field).unwrap_or(0);
+    for field in bounded.iter().filter(|f| count(f) > count("replicas")) {
+        errors.invalid(
+            &path.child(field),
+            count(field),
+            "cannot be greater than status.replicas",
+        );
+    }
+    if !bounded.is_empty() && count("availableReplicas") > count("readyReplicas") {
+        let full = if resource.resource == "statefulsets" {
+            "status.readyReplicas"
+        } else {
+            "readyReplicas"
+        };
+        let detail = format!("cannot be greater than {full}");
+        errors.invalid(
+            &path.child("availableReplicas"),
+            count("availableReplicas"),
+            detail,
+        );
+    }
+    if count("collisionCount") < old.at("status").int("collisionCount").unwrap_or(0) {
+        errors.invalid(
+            &path.child("collisionCount"),
+            count("collisionCount"),
+            "cannot be decremented",
+        );
+    }
+}
