@@ -12,6 +12,7 @@ pub mod admission;
 pub mod cache;
 pub mod door;
 pub mod error;
+pub mod events;
 pub mod frame;
 pub mod key;
 pub mod lease;
@@ -30,6 +31,7 @@ pub use door::{
     Propagation, WriteReceipt,
 };
 pub use error::{ApiError, DoorError, Outcome};
+pub use events::Recorder;
 pub use key::ObjectKey;
 pub use lease::{Clocks, Leader, LeaderGuard, LeaderOptions, SystemClock};
 pub use observe::Observer;

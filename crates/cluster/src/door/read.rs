@@ -237,8 +237,8 @@ impl Door {
             content_type: "application/json",
             body: Bytes::new(),
             again: Again::Always,
-            deadline: self.options().read_deadline,
-            queued: true,
+            deadline: self.patience.unwrap_or(self.options().read_deadline),
+            queued: self.patience.is_none(),
         }
     }
 }

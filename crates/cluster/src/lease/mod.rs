@@ -256,7 +256,11 @@ impl Renewing {
             let Some(left) = self.guard.left() else {
                 break "the lease could not be renewed in time".to_owned();
             };
-            match self.renew(left).await {
+            // Nobody waits for an answer that comes after the end.
+            let Ok(renewed) = tokio::time::timeout(left, self.renew(left)).await else {
+                continue;
+            };
+            match renewed {
                 Ok(()) => {}
                 Err(error) if error.is_conflict() || error.is_not_found() => {
                     if let Some(reason) = self.read_again().await {
