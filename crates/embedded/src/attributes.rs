@@ -53,3 +53,16 @@ impl Operation {
         }
     }
 }
+
+/// What authorization is asked: a resource, or a path where `path` is not empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    pub verb: String,
+    pub group: String,
+    pub version: String,
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: Option<String>,
+    pub name: String,
+    pub path: String,
+}

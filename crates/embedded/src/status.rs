@@ -16,6 +16,8 @@ pub struct Status {
     pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Option<Value>,
+    /// Lists that have expired offer a token to go on with.
+    pub continue_token: Option<String>,
 }
 
 impl std::fmt::Display for Status {
@@ -52,6 +54,7 @@ impl Status {
             reason: Cow::Borrowed(reason),
             message: message.into(),
             details: None,
+            continue_token: None,
         }
     }
 
@@ -77,8 +80,7 @@ impl Status {
 
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", qualified(group, resource));
-        Self::new(StatusCode::CONFLICT, "AlreadyExists", message)
-            .with_details(details(group, resource, name))
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).with_details(details(group, resource, name))
     }
 
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
@@ -90,7 +92,8 @@ impl Status {
     }
 
     pub fn modified(group: &str, resource: &str, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(group, resource, name, why)
     }
 
@@ -153,7 +156,10 @@ impl Status {
     }
 
     pub fn verb_not_supported(group: &str, resource: &str, verb: &str) -> Self {
-        let message = format!("{verb} is not supported on resources of kind {:?}", qualified(group, resource));
+        let message = format!(
+            "{verb} is not supported on resources of kind {:?}",
+            qualified(group, resource)
+        );
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
             .with_details(details(group, resource, ""))
     }
@@ -242,6 +248,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,
         });
+        if let Some(token) = &self.continue_token {
+            out["metadata"] = json!({"continue": token});
+        }
         if let Some(map) = out.as_object_mut() {
             if !self.reason.is_empty() {
                 map.insert("reason".into(), Value::from(&*self.reason));

@@ -1,0 +1,252 @@
+//! Request bodies: from bytes to objects of the version the URL names.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::catalog::{Resource, split_group_version};
+use crate::pipeline;
+use crate::query::FieldValidation;
+use crate::service::Call;
+use crate::status::{Status, Warnings};
+
+const ACCEPTED: [&str; 2] = ["application/json", "application/yaml"];
+
+/// A body read as an object, with what was wrong but bearable.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    pub value: Value,
+    pub warnings: Warnings,
+}
+
+/// The body as JSON, whatever kind it is of.
+pub(crate) fn body(call: &Call) -> Result<Value, Status> {
+    let (value, _) = parse(call)?;
+    Ok(value)
+}
+
+/// The body as an object of `group`, `version` and `kind`: unknown fields are pruned and reported.
+pub(crate) fn object(
+    call: &Call,
+    resource: &Resource,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let (mut value, duplicates) = parse(call)?;
+    check_kind(&mut value, &resource.group, &resource.version, &resource.kind)?;
+    finish(resource, value, duplicates, validation)
+}
+
+/// The body as a Scale, Binding, Eviction... of a subresource.
+pub(crate) fn of_kind(call: &Call, group: &str, version: &str, kind: &str) -> Result<Value, Status> {
+    let (mut value, _) = parse(call)?;
+    check_kind(&mut value, group, version, kind)?;
+    let (errors, _) = pipeline::prune_kind(group, version, kind, &mut value);
+    match errors.first() {
+        None => Ok(value),
+        Some(error) => Err(cannot_handle(kind, version, error)),
+    }
+}
+
+/// Prunes and checks a decoded or patched object.
+pub(crate) fn finish(
+    resource: &Resource,
+    mut value: Value,
+    mut strict: Vec<String>,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let (errors, unknown) = pipeline::prune(resource, &mut value);
+    if let Some(error) = errors.first() {
+        return Err(cannot_handle(&resource.kind, &resource.version, error));
+    }
+    strict.extend(unknown);
+    match validation {
+        FieldValidation::Ignore => Ok(Decoded {
+            value,
+            warnings: Vec::new(),
+        }),
+        FieldValidation::Warn => Ok(Decoded {
+            value,
+            warnings: strict,
+        }),
+        FieldValidation::Strict if strict.is_empty() => Ok(Decoded {
+            value,
+            warnings: Vec::new(),
+        }),
+        FieldValidation::Strict => {
+            let error = format!("strict decoding error: {}", strict.join(", "));
+            match resource.custom.is_some() {
+                true => Err(Status::bad_request(error)),
+                false => Err(cannot_handle(&resource.kind, &resource.version, &error)),
+            }
+        }
+    }
+}
+
+fn cannot_handle(kind: &str, version: &str, error: &str) -> Status {
+    Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: {error}"
+    ))
+}
+
+/// An absent kind or version is the expected one; another is refused.
+fn check_kind(value: &mut Value, group: &str, version: &str, kind: &str) -> Result<(), Status> {
+    let Some(map) = value.as_object_mut() else {
+        let why = "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type \
+                   struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
+                   \"json:\\\"kind,omitempty\\\"\" }";
+        return Err(Status::bad_request(why));
+    };
+    let text = |map: &Map<String, Value>, name: &str| {
+        map.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (given_version, given_kind) = (text(map, "apiVersion"), text(map, "kind"));
+    let expected = crate::catalog::group_version(group, version);
+    let (given_group, bare_version) = split_group_version(&given_version);
+    let other_version = !given_version.is_empty() && given_version != expected;
+    if !given_kind.is_empty() && given_kind != kind && !other_version {
+        return Err(Status::bad_request(format!(
+            "{given_kind} in version {bare_version:?} cannot be handled as a {kind}: converting \
+             ({given_group}.{given_kind}) to ({group}.{kind}): unknown conversion"
+        )));
+    }
+    if other_version {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({given_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    map.insert("apiVersion".into(), expected.into());
+    map.insert("kind".into(), kind.into());
+    Ok(())
+}
+
+fn parse(call: &Call) -> Result<(Value, Vec<String>), Status> {
+    let media = call
+        .header("content-type")
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    match media {
+        "" | "application/json" => json(&call.body),
+        "application/yaml" => yaml(&call.body).map(|v| (v, Vec::new())),
+        crate::protobuf::MEDIA_TYPE => crate::protobuf::decode(&call.body).map(|v| (v, Vec::new())),
+        _ => Err(Status::unsupported_media_type(&ACCEPTED)),
+    }
+}
+
+pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, Status> {
+    serde_yaml_ng::from_slice(bytes).map_err(|e| Status::bad_request(format!("error parsing YAML: {e}")))
+}
+
+/// Parses JSON and lists the fields that appear twice (the last one counts).
+pub(crate) fn json(bytes: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    let mut duplicates = Vec::new();
+    let mut path = String::new();
+    let mut parser = serde_json::Deserializer::from_slice(bytes);
+    let seed = Tracked {
+        path: &mut path,
+        duplicates: &mut duplicates,
+    };
+    let value = seed
+        .deserialize(&mut parser)
+        .and_then(|v| parser.end().map(|()| v))
+        .map_err(|e| {
+            let why = match bytes.is_empty() {
+                true => "unexpected end of JSON input".to_owned(),
+                false => e.to_string(),
+            };
+            Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
+        })?;
+    Ok((value, duplicates))
+}
+
+struct Tracked<'a> {
+    path: &'a mut String,
+    duplicates: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tracked<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tracked<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(Value::from(v))
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(Value::from(v))
+    }
+
+    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(v).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        Ok(Value::String(v))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        let length = self.path.len();
+        loop {
+            self.path.push_str(&format!("[{}]", out.len()));
+            let item = seq.next_element_seed(Tracked {
+                path: self.path,
+                duplicates: self.duplicates,
+            })?;
+            self.path.truncate(length);
+            match item {
+                Some(item) => out.push(item),
+                None => return Ok(Value::Array(out)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        let length = self.path.len();
+        while let Some(key) = map.next_key::<String>()? {
+            if length > 0 {
+                self.path.push('.');
+            }
+            self.path.push_str(&key);
+            if out.contains_key(&key) {
+                self.duplicates.push(format!("duplicate field {:?}", self.path));
+            }
+            let value = map.next_value_seed(Tracked {
+                path: self.path,
+                duplicates: self.duplicates,
+            })?;
+            self.path.truncate(length);
+            out.insert(key, value);
+        }
+        Ok(Value::Object(out))
+    }
+}

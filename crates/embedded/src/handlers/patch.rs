@@ -1,0 +1,216 @@
+//! patch: JSON, merge, strategic merge and server-side apply.
+
+use model::field::FieldError;
+use model::time::rfc3339_seconds;
+use serde_json::Value;
+
+use super::create::{self, Outcome};
+use super::update::{Edit, Edited};
+use crate::answer::Answer;
+use crate::pipeline::{self, Writer};
+use crate::query::{FieldValidation, WriteOptions};
+use crate::route::Target;
+use crate::service::Call;
+use crate::status::Status;
+use crate::store::object_key;
+use crate::{decode, metadata, show};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PatchType {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+const TYPES: [(&str, PatchType); 4] = [
+    ("application/json-patch+json", PatchType::Json),
+    ("application/merge-patch+json", PatchType::Merge),
+    ("application/strategic-merge-patch+json", PatchType::Strategic),
+    ("application/apply-patch+yaml", PatchType::Apply),
+];
+
+pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Status> {
+    let kind = patch_type(call, target)?;
+    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+    check_options(kind, &options)?;
+    let outcome = match kind {
+        PatchType::Apply => apply(call, target, &options).await?,
+        other => patch(call, target, &options, other).await?,
+    };
+    let answer = show::object(call, &target.resource, outcome.code, outcome.shown)?;
+    Ok(answer.with_warnings(outcome.warnings))
+}
+
+fn patch_type(call: &Call, target: &Target) -> Result<PatchType, Status> {
+    let media = call
+        .header("content-type")
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let custom = target.resource.custom.is_some();
+    let known: Vec<(&str, PatchType)> = TYPES
+        .iter()
+        .copied()
+        .filter(|(_, t)| !(custom && *t == PatchType::Strategic))
+        .collect();
+    let found = known.iter().find(|(name, _)| *name == media);
+    found.map(|(_, t)| *t).ok_or_else(|| {
+        let mut accepted: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        accepted.push("application/apply-patch+cbor");
+        Status::unsupported_media_type(&accepted)
+    })
+}
+
+fn check_options(kind: PatchType, options: &WriteOptions) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    if kind == PatchType::Apply {
+        if options.field_manager.is_empty() {
+            errors.push(FieldError::required(
+                "fieldManager",
+                "is required for apply patch",
+            ));
+        }
+    } else if options.force.is_some() {
+        errors.push(FieldError::forbidden(
+            "force",
+            "may not be specified for non-apply patch",
+        ));
+    }
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors)),
+    }
+}
+
+async fn patch(
+    call: &Call,
+    target: &Target,
+    options: &WriteOptions,
+    kind: PatchType,
+) -> Result<Outcome, Status> {
+    let document = match kind {
+        PatchType::Json => Value::Null,
+        _ => document(&call.body)?,
+    };
+    let edit = Edit {
+        call,
+        target,
+        options,
+        options_kind: "PatchOptions",
+        track: true,
+        wants_version: false,
+    };
+    edit.run(|old| {
+        let patched = match kind {
+            PatchType::Json => pipeline::json_patch(old, &call.body, target)?,
+            PatchType::Merge => pipeline::merge_patch(old, &document),
+            PatchType::Strategic | PatchType::Apply => {
+                pipeline::strategic_patch(&target.resource, old, &document)?
+            }
+        };
+        decoded(target, options.field_validation, old, patched)
+    })
+    .await
+}
+
+fn document(body: &[u8]) -> Result<Value, Status> {
+    let bad = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
+    let value: Value = serde_json::from_slice(body).map_err(|e| bad(e.to_string()))?;
+    match value.is_object() {
+        true => Ok(value),
+        false => Err(bad(
+            "json: cannot unmarshal array into Go value of type map[string]interface {}".to_owned(),
+        )),
+    }
+}
+
+/// A patched object is decoded as a body is, and cannot become another object.
+fn decoded(target: &Target, validation: FieldValidation, old: &Value, mut patched: Value) -> Edited {
+    for field in ["apiVersion", "kind"] {
+        if let (Some(map), Some(before)) = (patched.as_object_mut(), old.get(field)) {
+            if map.get(field).is_some_and(|v| v != before) {
+                let what = format!("{field} of a patched object cannot be changed");
+                return Err(Status::bad_request(what));
+            }
+            map.insert(field.to_owned(), before.clone());
+        }
+    }
+    let mut out = decode::finish(&target.resource, patched, Vec::new(), validation)?;
+    for field in ["name", "namespace"] {
+        let given = metadata::text(&out.value, field).to_owned();
+        if given != metadata::text(old, field) {
+            let path = format!("metadata.{field}");
+            let error = FieldError::invalid(path, format!("{given:?}"), "field is immutable");
+            return Err(create::invalid(target, error));
+        }
+    }
+    pipeline::default(&target.resource, &mut out.value);
+    Ok((out.value, out.warnings))
+}
+
+async fn apply(call: &Call, target: &Target, options: &WriteOptions) -> Result<Outcome, Status> {
+    let applied = applied(call, target)?;
+    let key = object_key(target.namespace.as_deref(), target.name());
+    let force = options.force.unwrap_or(false);
+    let subresource = target.subresource.as_deref().unwrap_or_default();
+    let writer = Writer {
+        manager: &options.field_manager,
+        subresource,
+        now: rfc3339_seconds(call.server.now()),
+    };
+    for _ in 0..2 {
+        if call.store().get(&target.resource.storage, &key).is_some() || target.subresource.is_some() {
+            break;
+        }
+        let object = pipeline::apply(&target.resource, &Value::Null, &applied, &writer, force)?;
+        let (object, warnings) = decoded(target, options.field_validation, &object, object.clone())?;
+        match create::create(call, target, options, "PatchOptions", object, false).await {
+            Ok(mut outcome) => {
+                outcome.warnings.extend(warnings);
+                return Ok(outcome);
+            }
+            // Somebody created it meanwhile: apply to that.
+            Err(status) if status.reason == "AlreadyExists" => {}
+            Err(status) => return Err(status),
+        }
+    }
+    let edit = Edit {
+        call,
+        target,
+        options,
+        options_kind: "PatchOptions",
+        track: false,
+        wants_version: false,
+    };
+    edit.run(|old| {
+        let merged = pipeline::apply(&target.resource, old, &applied, &writer, force)?;
+        decoded(target, options.field_validation, old, merged)
+    })
+    .await
+}
+
+/// The configuration that is applied: YAML, complete in kind and version, without managedFields.
+fn applied(call: &Call, target: &Target) -> Result<Value, Status> {
+    let mut value = decode::yaml(&call.body)
+        .map_err(|e| Status::bad_request(format!("error decoding YAML: {}", e.message)))?;
+    let resource = &target.resource;
+    let text = |v: &Value, name: &str| v.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (version, kind) = (text(&value, "apiVersion"), text(&value, "kind"));
+    if version.is_empty() || kind.is_empty() {
+        let what = "invalid object type: /, Kind=";
+        return Err(Status::bad_request(what));
+    }
+    if version != resource.api_version() || kind != resource.kind {
+        let what = format!("unexpected object GroupVersionKind: {version}, Kind={kind}");
+        return Err(Status::bad_request(what));
+    }
+    if metadata::get(&value, "managedFields").is_some_and(|v| v.as_array().is_none_or(|a| !a.is_empty())) {
+        let what = "metadata.managedFields must be nil";
+        return Err(Status::bad_request(what));
+    }
+    create::check_name(target, &mut value)?;
+    create::place(target, &mut value)?;
+    Ok(value)
+}

@@ -1,0 +1,233 @@
+//! update, and the engine below update, patch and every other change of an existing object.
+
+use std::sync::Arc;
+
+use model::field::FieldError;
+use model::time::rfc3339_seconds;
+use serde_json::Value;
+
+use super::create::{self, DUPLICATE_OWNERS, Outcome};
+use crate::admission;
+use crate::answer::Answer;
+use crate::attributes::Operation;
+use crate::pipeline::{self, Writer};
+use crate::query::WriteOptions;
+use crate::route::Target;
+use crate::service::Call;
+use crate::show::{self, Shown};
+use crate::status::{Status, Warnings};
+use crate::store::{Change, CommitError, Expect, Stored, object_key};
+use crate::{decode, fields, metadata};
+
+/// A change of one object: made again on the latest state when somebody else was faster.
+pub(crate) struct Edit<'a> {
+    pub call: &'a Call,
+    pub target: &'a Target,
+    pub options: &'a WriteOptions,
+    /// `UpdateOptions` or `PatchOptions`.
+    pub options_kind: &'static str,
+    /// managedFields are recorded here; server-side apply has done it itself.
+    pub track: bool,
+    /// The caller names the version it has seen (update); otherwise the latest is meant.
+    pub wants_version: bool,
+}
+
+/// The object as the client wants it, and warnings.
+pub(crate) type Edited = Result<(Value, Warnings), Status>;
+
+/// Rounds after which an object that changes all the time is given up.
+const ROUNDS: usize = 64;
+
+pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Status> {
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+    let mut decoded = decode::object(call, &target.resource, options.field_validation)?;
+    create::check_name(target, &mut decoded.value)?;
+    create::place(target, &mut decoded.value)?;
+    let key = object_key(target.namespace.as_deref(), target.name());
+    let absent = call.store().get(&target.resource.storage, &key).is_none();
+    let outcome = if absent && target.subresource.is_none() && pipeline::creates_on_update(&target.resource) {
+        metadata::remove(&mut decoded.value, "resourceVersion");
+        create::create(call, target, &options, "CreateOptions", decoded.value, true).await?
+    } else {
+        pipeline::default(&target.resource, &mut decoded.value);
+        let edit = Edit {
+            call,
+            target,
+            options: &options,
+            options_kind: "UpdateOptions",
+            track: true,
+            wants_version: true,
+        };
+        edit.run(|_| Ok((decoded.value.clone(), Vec::new()))).await?
+    };
+    let answer = show::object(call, &target.resource, outcome.code, outcome.shown)?;
+    Ok(answer
+        .with_warnings(decoded.warnings)
+        .with_warnings(outcome.warnings))
+}
+
+impl Edit<'_> {
+    /// Reads, edits, admits, validates and stores.
+    pub async fn run(&self, edit: impl Fn(&Value) -> Edited + Send + Sync) -> Result<Outcome, Status> {
+        let resource = &self.target.resource;
+        let (group, plural, name) = (&resource.group, &resource.plural, self.target.name());
+        for _ in 0..ROUNDS {
+            let stored = super::read::find(self.call, self.target)?;
+            let old = show::served_value(resource, &stored)?;
+            let (mut new, mut warnings) = edit(&old)?;
+            self.check_version(&mut new, &stored)?;
+            self.check_uid(&new, &stored)?;
+            warnings.extend(self.prepare(&mut new, &old).await?);
+            if new == old {
+                super::read::settled(self.call, stored.revision).await?;
+                return Ok(Outcome {
+                    shown: Shown::Stored(stored),
+                    warnings,
+                    code: 200,
+                });
+            }
+            if self.options.dry_run {
+                return Ok(Outcome {
+                    shown: Shown::Value(new),
+                    warnings,
+                    code: 200,
+                });
+            }
+            match self.store(&stored, &old, new).await {
+                Ok(committed) => {
+                    let shown = Shown::Stored(committed);
+                    return Ok(Outcome {
+                        shown,
+                        warnings,
+                        code: 200,
+                    });
+                }
+                Err(CommitError::Modified) => {}
+                Err(CommitError::Missing) => return Err(Status::not_found(group, plural, name)),
+                Err(other) => return Err(Status::internal(other)),
+            }
+        }
+        Err(Status::modified(group, plural, name))
+    }
+
+    fn check_version(&self, new: &mut Value, stored: &Stored) -> Result<(), Status> {
+        let resource = &self.target.resource;
+        let given = metadata::text(new, "resourceVersion").to_owned();
+        if given.is_empty() || given == "0" {
+            if self.wants_version && !pipeline::updates_unconditionally(resource) {
+                let why = "must be specified for an update";
+                return Err(create::invalid(
+                    self.target,
+                    FieldError::invalid("metadata.resourceVersion", "0", why),
+                ));
+            }
+            metadata::set(new, "resourceVersion", stored.revision.to_string());
+            return Ok(());
+        }
+        let wanted: u64 = given.parse().map_err(|_| {
+            let why = format!("strconv.ParseUint: parsing {given:?}: invalid syntax");
+            create::invalid(
+                self.target,
+                FieldError::invalid("metadata.resourceVersion", format!("{given:?}"), why),
+            )
+        })?;
+        match wanted == stored.revision {
+            true => Ok(()),
+            false => Err(Status::modified(
+                &resource.group,
+                &resource.plural,
+                self.target.name(),
+            )),
+        }
+    }
+
+    fn check_uid(&self, new: &Value, stored: &Stored) -> Result<(), Status> {
+        let (resource, given) = (&self.target.resource, metadata::text(new, "uid"));
+        if given.is_empty() || given == &*stored.uid {
+            return Ok(());
+        }
+        let why = format!(
+            "Precondition failed: UID in precondition: {given}, UID in object meta: {}",
+            stored.uid
+        );
+        Err(Status::conflict(
+            &resource.group,
+            &resource.plural,
+            self.target.name(),
+            &why,
+        ))
+    }
+
+    /// managedFields, admission, the registry's rules, validation.
+    async fn prepare(&self, new: &mut Value, old: &Value) -> Result<Warnings, Status> {
+        let (call, resource) = (self.call, &self.target.resource);
+        let subresource = self.target.subresource.as_deref().unwrap_or_default();
+        let mut warnings = Vec::new();
+        if metadata::dedup_owners(new) {
+            warnings.push(DUPLICATE_OWNERS.to_owned());
+        }
+        if self.track {
+            let manager = create::manager(call, self.options);
+            let now = rfc3339_seconds(call.server.now());
+            pipeline::track_update(
+                resource,
+                old,
+                new,
+                &Writer {
+                    manager: &manager,
+                    subresource,
+                    now,
+                },
+            );
+        }
+        let options = self.options.to_value(self.options_kind);
+        let mut attributes = create::attributes(call, self.target, Operation::Update, options);
+        attributes.dry_run = self.options.dry_run;
+        warnings.extend(admission::mutate(&call.server, &attributes, new, Some(old)).await?);
+        metadata::keep_system_fields(new, old);
+        pipeline::prepare_for_update(resource, subresource, new, old);
+        let errors = pipeline::validate_update(resource, subresource, new, old);
+        if !errors.is_empty() {
+            return Err(Status::invalid(
+                &resource.group,
+                &resource.kind,
+                self.target.name(),
+                &errors,
+            ));
+        }
+        warnings.extend(pipeline::update_warnings(resource, subresource, new, old));
+        warnings.extend(admission::validate(&call.server, &attributes, Some(new), Some(old)).await?);
+        Ok(warnings)
+    }
+
+    async fn store(&self, stored: &Arc<Stored>, old: &Value, new: Value) -> Result<Arc<Stored>, CommitError> {
+        let resource = &self.target.resource;
+        let gone = metadata::is_deleting(old)
+            && metadata::finalizers(&new).is_empty()
+            && metadata::grace_seconds(&new).unwrap_or(0) == 0
+            && pipeline::may_vanish(resource, &new);
+        let value = pipeline::to_storage(resource, new).map_err(|s| bad_encoding(&s))?;
+        let change = if gone {
+            Change::Delete(value)
+        } else {
+            Change::Put(value)
+        };
+        let extract = fields::extractor(&resource.storage);
+        let expect = Expect::Version(stored.revision);
+        let committed = self
+            .call
+            .store()
+            .commit(&resource.storage, &stored.key, expect, change, extract)?;
+        self.call.store().settled(committed.revision).await?;
+        if gone {
+            crate::controllers::deleted(&self.call.server, resource, &committed);
+        } else {
+            crate::controllers::updated(&self.call.server, resource, &committed);
+        }
+        Ok(committed)
+    }
+}
+
+fn bad_encoding(status: &Status) -> CommitError {
+    CommitError::Encode(serde::ser::Error::custom(&status.message))
+}

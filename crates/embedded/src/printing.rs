@@ -1,0 +1,44 @@
+//! Objects as a `meta.k8s.io/v1` Table.
+
+use serde_json::{Value, json};
+
+use crate::catalog::Resource;
+use crate::server::ApiServer;
+use crate::{show, table};
+
+/// A table of objects; the caller sets its metadata.
+pub fn of(
+    server: &ApiServer,
+    resource: &Resource,
+    objects: &[Value],
+    include: &str,
+    with_columns: bool,
+) -> Value {
+    let version = resource.api_version();
+    let now = server.now();
+    let rows: Vec<Value> = objects
+        .iter()
+        .map(|object| {
+            let cells = match &resource.custom {
+                Some(custom) => custom.cells(object, now),
+                None => table::cells(&version, &resource.plural, object, now),
+            };
+            let mut row = json!({"cells": cells});
+            match include {
+                "None" => {}
+                "Object" => row["object"] = object.clone(),
+                _ => row["object"] = show::partial(object),
+            }
+            row
+        })
+        .collect();
+    let columns = match (&resource.custom, with_columns) {
+        (_, false) => Value::Null,
+        (Some(custom), true) => Value::Array(custom.columns()),
+        (None, true) => Value::Array(table::columns(&version, &resource.plural)),
+    };
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {},
+        "columnDefinitions": columns, "rows": rows,
+    })
+}

@@ -1,0 +1,147 @@
+//! The API as a `tower::Service`.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use http::{HeaderMap, Method, Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use crate::answer::Answer;
+use crate::body::ResponseBody;
+use crate::query::Query;
+use crate::server::ApiServer;
+use crate::status::Status;
+use crate::user::UserInfo;
+
+/// The API acting as one user; clones are cheap.
+#[derive(Clone)]
+pub struct ApiService {
+    server: ApiServer,
+    user: UserInfo,
+}
+
+/// One request, read completely.
+pub(crate) struct Call {
+    pub server: ApiServer,
+    pub user: UserInfo,
+    pub method: Method,
+    pub path: String,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Call {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    pub fn store(&self) -> &crate::store::Store {
+        &self.server.inner.store
+    }
+}
+
+impl ApiService {
+    pub(crate) fn new(server: ApiServer, user: UserInfo) -> Self {
+        Self { server, user }
+    }
+
+    /// Answers one request; a panic inside is a 500 for this request alone.
+    pub async fn answer<B>(self, request: Request<B>) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Display,
+    {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path().to_owned();
+        let work = async {
+            let body = read_body(body, &parts.headers).await?;
+            let call = Call {
+                server: self.server,
+                user: self.user,
+                method: parts.method,
+                path: parts.uri.path().to_owned(),
+                query: Query::parse(parts.uri.query().unwrap_or_default()),
+                headers: parts.headers,
+                body,
+            };
+            crate::dispatch::dispatch(call).await
+        };
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(Ok(answer)) => answer.into_response(),
+            Ok(Err(status)) => Answer::from(status).into_response(),
+            Err(_) => {
+                tracing::error!(path, "a request panicked");
+                let what = "This request caused apiserver to panic. Look in the logs for details.";
+                Answer::from(Status::new(
+                    http::StatusCode::INTERNAL_SERVER_ERROR,
+                    "InternalError",
+                    what,
+                ))
+                .into_response()
+            }
+        }
+    }
+}
+
+impl<B> tower::Service<Request<B>> for ApiService
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Display,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.answer(request).await) })
+    }
+}
+
+async fn read_body<B>(body: B, headers: &HeaderMap) -> Result<Bytes, Status>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Display,
+{
+    if headers
+        .get(http::header::CONTENT_ENCODING)
+        .is_some_and(|v| v != "identity")
+    {
+        return Err(Status::unsupported_media_type(&["identity"]));
+    }
+    let mut body = Box::pin(body);
+    let mut whole: Option<Bytes> = None;
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| Status::bad_request(format!("reading the body: {e}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if joined.len() + data.len() + whole.as_ref().map_or(0, Bytes::len) > crate::MAX_BODY_BYTES {
+            return Err(Status::too_large_body());
+        }
+        match whole.take() {
+            None if joined.is_empty() => whole = Some(data),
+            first => {
+                if let Some(first) = first {
+                    joined.extend_from_slice(&first);
+                }
+                joined.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(whole.unwrap_or_else(|| joined.freeze()))
+}

@@ -1,0 +1,210 @@
+//! From stored objects to answers: the served version, and the form the client asked for.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::catalog::Resource;
+use crate::negotiate::{self, Form};
+use crate::pipeline;
+use crate::printing;
+use crate::service::Call;
+use crate::status::Status;
+use crate::store::Stored;
+
+/// What a write or a read has to show.
+pub enum Shown {
+    Stored(Arc<Stored>),
+    /// Not stored as it is: dry runs, deleted objects, other versions.
+    Value(Value),
+}
+
+impl Shown {
+    /// The object in the served version.
+    pub fn into_value(self, resource: &Resource) -> Result<Value, Status> {
+        match self {
+            Self::Stored(stored) => served_value(resource, &stored),
+            Self::Value(value) => Ok(value),
+        }
+    }
+}
+
+/// `{"apiVersion":"v1","kind":"Pod",`: what goes before a stored body's first field.
+pub fn head(resource: &Resource) -> String {
+    format!(
+        r#"{{"apiVersion":{:?},"kind":{:?},"#,
+        resource.api_version(),
+        resource.kind
+    )
+}
+
+/// The stored object in the version it is served in.
+pub fn served_value(resource: &Resource, stored: &Stored) -> Result<Value, Status> {
+    pipeline::from_storage(resource, stored.value(resource))
+}
+
+/// The encoded object in the version it is served in.
+pub fn served_bytes(resource: &Resource, stored: &Stored, out: &mut BytesMut) -> Result<(), Status> {
+    if resource.converts() {
+        let value = served_value(resource, stored)?;
+        out.put_slice(&serde_json::to_vec(&value).map_err(Status::internal)?);
+    } else {
+        out.put_slice(head(resource).as_bytes());
+        out.put_slice(stored.body.get(1..).unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Answers with one object.
+pub fn object(call: &Call, resource: &Resource, code: u16, shown: Shown) -> Result<Answer, Status> {
+    let form = negotiate::form(call.header("accept"))?;
+    if let (Form::Json, Shown::Stored(stored)) = (form, &shown) {
+        let mut out = BytesMut::with_capacity(stored.body.len() + 64);
+        served_bytes(resource, stored, &mut out)?;
+        out.put_u8(b'\n');
+        return Ok(Answer::bytes(code, "application/json", out.freeze()));
+    }
+    let value = shown.into_value(resource)?;
+    value_as(call, Some(resource), code, &value, form)
+}
+
+/// Answers with a value that may be of another kind than the resource's (Scale, Status, reviews).
+pub fn value_as(
+    call: &Call,
+    resource: Option<&Resource>,
+    code: u16,
+    value: &Value,
+    form: Form,
+) -> Result<Answer, Status> {
+    match form {
+        Form::Json => Answer::json(code, value),
+        Form::Yaml => yaml(code, value),
+        Form::Metadata => Answer::json(code, &partial(value)),
+        Form::Table => match resource {
+            Some(resource) => {
+                let rows = std::slice::from_ref(value);
+                let mut out = printing::of(&call.server, resource, rows, include_object(call), true);
+                out["metadata"] = json!({"resourceVersion": value.pointer("/metadata/resourceVersion")});
+                Answer::json(code, &out)
+            }
+            None => Answer::json(code, value),
+        },
+    }
+}
+
+/// The metadata of a list.
+#[derive(Debug, Default)]
+pub struct ListMeta {
+    pub revision: u64,
+    pub continue_token: Option<String>,
+    pub remaining: Option<usize>,
+}
+
+impl ListMeta {
+    fn to_value(&self) -> Value {
+        let mut out = json!({"resourceVersion": self.revision.to_string()});
+        if let Some(token) = &self.continue_token {
+            out["continue"] = token.clone().into();
+        }
+        if let Some(remaining) = self.remaining {
+            out["remainingItemCount"] = remaining.into();
+        }
+        out
+    }
+}
+
+/// Answers with a list.
+pub fn list(
+    call: &Call,
+    resource: &Resource,
+    items: &[Arc<Stored>],
+    meta: &ListMeta,
+) -> Result<Answer, Status> {
+    match negotiate::form(call.header("accept"))? {
+        Form::Json => json_list(resource, items, meta),
+        Form::Yaml => {
+            let values = served_values(resource, items)?;
+            let kind = resource.list_kind();
+            let whole = json!({
+                "kind": kind, "apiVersion": resource.api_version(), "metadata": meta.to_value(), "items": values,
+            });
+            yaml(200, &whole)
+        }
+        Form::Metadata => {
+            let values = served_values(resource, items)?;
+            let partials: Vec<Value> = values.iter().map(partial).collect();
+            let whole = json!({
+                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": meta.to_value(), "items": partials,
+            });
+            Answer::json(200, &whole)
+        }
+        Form::Table => {
+            let values = served_values(resource, items)?;
+            let mut out = printing::of(&call.server, resource, &values, include_object(call), true);
+            out["metadata"] = meta.to_value();
+            Answer::json(200, &out)
+        }
+    }
+}
+
+/// Encodes a list by copying the stored bytes: items of built-in kinds carry no `apiVersion` and `kind`.
+fn json_list(resource: &Resource, items: &[Arc<Stored>], meta: &ListMeta) -> Result<Answer, Status> {
+    let size: usize = items.iter().map(|o| o.body.len() + 1).sum();
+    let mut out = BytesMut::with_capacity(size + 256);
+    let meta = serde_json::to_string(&meta.to_value()).map_err(Status::internal)?;
+    let start = format!(
+        r#"{{"kind":{:?},"apiVersion":{:?},"metadata":{meta},"items":["#,
+        resource.list_kind(),
+        resource.api_version()
+    );
+    out.put_slice(start.as_bytes());
+    let head = head(resource);
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        if resource.converts() {
+            let mut value = served_value(resource, item)?;
+            if let Some(map) = value.as_object_mut() {
+                map.remove("apiVersion");
+                map.remove("kind");
+            }
+            out.put_slice(&serde_json::to_vec(&value).map_err(Status::internal)?);
+        } else if resource.custom.is_some() {
+            out.put_slice(head.as_bytes());
+            out.put_slice(item.body.get(1..).unwrap_or_default());
+        } else {
+            out.put_slice(&item.body);
+        }
+    }
+    out.put_slice(b"]}\n");
+    Ok(Answer::bytes(200, "application/json", out.freeze()))
+}
+
+fn served_values(resource: &Resource, items: &[Arc<Stored>]) -> Result<Vec<Value>, Status> {
+    items.iter().map(|item| served_value(resource, item)).collect()
+}
+
+/// `PartialObjectMetadata` of an object.
+pub fn partial(value: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": value.get("metadata").cloned().unwrap_or_else(|| json!({})),
+    })
+}
+
+/// `includeObject` of table requests: `None`, `Metadata` (the default) or `Object`.
+pub fn include_object(call: &Call) -> &str {
+    match call.query.get("includeObject") {
+        Some(text @ ("None" | "Object")) => text,
+        _ => "Metadata",
+    }
+}
+
+fn yaml(code: u16, value: &Value) -> Result<Answer, Status> {
+    let text = serde_yaml_ng::to_string(value).map_err(Status::internal)?;
+    Ok(Answer::bytes(code, "application/yaml", Bytes::from(text)))
+}
