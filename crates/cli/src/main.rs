@@ -1,1 +1,81 @@
-fn main() {}
+//! `tidegate`, also as `kubectl tidegate`.
+mod args;
+mod change;
+mod clock;
+mod install;
+mod operator;
+mod sample;
+mod status;
+mod status_view;
+mod testbed_command;
+mod up;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use cluster::{Door, DoorOptions};
+
+use crate::args::{Cli, Command, ConnectionArgs};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate: {error}");
+            let mut cause = error.source();
+            while let Some(inner) = cause {
+                // Most of our errors print their cause in their own line.
+                if !error.to_string().contains(&inner.to_string()) {
+                    eprintln!("  because: {inner}");
+                }
+                cause = inner.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Testbed { command } => Ok(testbed_command::run(&command)?),
+        Command::Install(args) => Ok(install::run(&args)?),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man { dir } => man_pages(&dir),
+        Command::Up(args) => asynchronous(up::run(args)),
+        Command::Operator(args) => asynchronous(operator::run(args)),
+        Command::Status(args) => asynchronous(status::run(args)),
+        Command::Pause(args) => asynchronous(async move {
+            Ok(change::set_paused(&door(&args.connection).await?, &args.target.name, true).await?)
+        }),
+        Command::Resume(args) => asynchronous(async move {
+            Ok(change::set_paused(&door(&args.connection).await?, &args.target.name, false).await?)
+        }),
+        Command::Rollback(args) => asynchronous(async move {
+            Ok(change::rollback(&door(&args.target.connection).await?, &args).await?)
+        }),
+    }
+}
+
+fn asynchronous(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// A door for the user's own commands.
+async fn door(connection: &ConnectionArgs) -> Result<Door, Box<dyn Error>> {
+    let options = DoorOptions { user_agent: "tidegate".to_owned(), ..DoorOptions::default() };
+    Ok(Door::from_kubeconfig(connection.kubeconfig.as_deref(), options).await?)
+}
+
+fn man_pages(dir: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(dir)?;
+    clap_mangen::generate_to(Cli::command(), dir)?;
+    writeln!(std::io::stdout(), "{}", dir.display())?;
+    Ok(())
+}

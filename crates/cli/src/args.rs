@@ -1,0 +1,208 @@
+//! What can be typed. The doc comments are the help texts, the man pages and the completions.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Lets change into a Kubernetes cluster a little at a time, checks every step, and closes by itself when the
+/// tide turns.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve an embedded cluster with simulated nodes until Ctrl-C, and roll the sample sidecar out on it
+    Up(UpArgs),
+    /// Run the operator against a cluster
+    Operator(OperatorArgs),
+    /// Show how far an upgrade is, and what it waits for
+    Status(StatusArgs),
+    /// Stop an upgrade where it is
+    Pause(TargetArgs),
+    /// Let a paused upgrade go on
+    Resume(TargetArgs),
+    /// Write an earlier revision back into the spec
+    Rollback(RollbackArgs),
+    /// Real Kubernetes on this machine, built from its Go modules
+    Testbed {
+        #[command(subcommand)]
+        command: TestbedCommand,
+    },
+    /// Install the Helm chart into the current cluster
+    Install(InstallArgs),
+    /// Print a completion script for a shell
+    Completion { shell: clap_complete::Shell },
+    /// Write man pages into a directory
+    Man { dir: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Simulated nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub nodes: u32,
+    /// Where the cluster's state is kept; a later start continues from it
+    #[arg(long, value_name = "DIR", default_value = ".tidegate/data")]
+    pub data_dir: PathBuf,
+    /// Where the API is served
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7443")]
+    pub listen: SocketAddr,
+    /// Where an administrator's kubeconfig is written
+    #[arg(long, value_name = "FILE", default_value = ".tidegate/kubeconfig")]
+    pub kubeconfig: PathBuf,
+    /// Start with an empty cluster
+    #[arg(long)]
+    pub no_sample: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct OperatorArgs {
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The operator's own namespace: revisions, lease, certificates
+    #[arg(long, default_value = "tidegate-system")]
+    pub namespace: String,
+    /// Where admission requests are answered
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:9443")]
+    pub listen: SocketAddr,
+    /// Where metrics and health are served
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8080")]
+    pub metrics: SocketAddr,
+    /// Service in our namespace that leads the API server to --listen
+    #[arg(long, value_name = "NAME", conflicts_with = "webhook_url")]
+    pub service: Option<String>,
+    /// URL by which the API server reaches --listen, for an operator outside the cluster
+    /// [default: https:// and the address of --listen, this machine's where that is a wildcard]
+    #[arg(long, value_name = "URL")]
+    pub webhook_url: Option<String>,
+    /// Create the CustomResourceDefinition and the webhook configurations where they are missing (the Helm chart
+    /// brings its own)
+    #[arg(long)]
+    pub install: bool,
+    /// Namespace whose pods are never touched, beside our own; repeat for several
+    #[arg(long = "exclude-namespace", value_name = "NAMESPACE", default_value = "kube-system")]
+    pub excluded: Vec<String>,
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Which cluster is meant.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectionArgs {
+    /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// sidecarset/NAME
+    #[arg(value_parser = parse_target)]
+    pub target: Target,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Redraw as it changes, until Ctrl-C or until nothing is left to do
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Print the API object
+    #[arg(long, short, value_enum)]
+    pub output: Option<Output>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// The revision number to go back to [default: the one before the current]
+    #[arg(long, value_name = "N")]
+    pub to_revision: Option<i64>,
+    /// Print what would be moved, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TestbedCommand {
+    /// Start a control plane and nodes with real kubelets; prints the kubeconfig's path
+    Up(TestbedArgs),
+    /// Stop it and remove its state
+    Down,
+}
+
+#[derive(Debug, Args)]
+pub struct TestbedArgs {
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub nodes: u8,
+    /// Kubernetes version
+    #[arg(long, value_name = "V", default_value = testbed::DEFAULT_VERSION)]
+    pub version: String,
+}
+
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    /// Print the YAML; needs neither helm nor a cluster
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(long, default_value = "tidegate-system")]
+    pub namespace: String,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// An object a command is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub name: String,
+}
+
+fn parse_target(text: &str) -> Result<Target, String> {
+    const KINDS: [&str; 3] = ["sidecarset", "sidecarsets", "sidecarsets.apps.kruise.io"];
+    match text.split_once('/') {
+        Some((kind, name)) if KINDS.contains(&kind.to_ascii_lowercase().as_str()) && !name.is_empty() => {
+            Ok(Target { name: name.to_owned() })
+        }
+        Some((kind, _)) if !kind.is_empty() => Err(format!("{kind:?} is not a kind this command knows: sidecarset/NAME")),
+        _ => Err("expected sidecarset/NAME".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_target_names_its_kind() {
+        assert_eq!(parse_target("SidecarSet/log"), Ok(Target { name: "log".to_owned() }));
+        for wrong in ["log", "pod/log", "sidecarset/", "/log", ""] {
+            assert!(parse_target(wrong).is_err(), "{wrong}");
+        }
+    }
+}

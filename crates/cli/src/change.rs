@@ -1,0 +1,325 @@
+//! `tidegate pause|resume|rollback sidecarset/NAME`: small changes of spec, said before they are made.
+
+use std::collections::BTreeMap;
+
+use cluster::resource::{CONTROLLER_REVISIONS, PODS, SIDECAR_SETS};
+use cluster::{ApiError, Door, ListOptions, PatchKind};
+use model::pod::PodView;
+use serde_json::{Value, json};
+
+use crate::args::RollbackArgs;
+
+const HASH_ANNOTATION: &str = "kruise.io/sidecarset-hash";
+const REVISION_LABEL: &str = "kruise.io/sidecarset-name";
+/// What a ControllerRevision of a SidecarSet keeps, and so what a rollback writes back.
+const POD_FACING: [&str; 5] =
+    ["containers", "initContainers", "volumes", "imagePullSecrets", "patchPodMetadata"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error("{0}")]
+    Api(#[from] ApiError),
+    #[error("sidecarset/{name} has no revision {wanted}; there are: {present}")]
+    NoSuchRevision { name: String, wanted: i64, present: String },
+    #[error("sidecarset/{0} has no earlier revision to go back to")]
+    NothingEarlier(String),
+    #[error("revision {revision} of sidecarset/{name} has data that cannot be read: {source}")]
+    Unreadable { name: String, revision: i64, source: serde_json::Error },
+    #[error(
+        "revision {revision} of sidecarset/{name} has the container {containers}, which the SidecarSet no longer \
+         has. A container cannot be added to pods that run: make a second SidecarSet with it and let its pods be \
+         recreated, or go back to a revision after it was removed"
+    )]
+    AddsContainer { name: String, revision: i64, containers: String },
+}
+
+/// Sets `spec.updateStrategy.paused`.
+pub async fn set_paused(door: &Door, name: &str, paused: bool) -> Result<(), ChangeError> {
+    let found = door.get(&SIDECAR_SETS, None, name).await?;
+    let done = if paused { "paused" } else { "resumed" };
+    if found["spec"]["updateStrategy"]["paused"].as_bool().unwrap_or_default() == paused {
+        println!("sidecarset/{name} was {done} already");
+        return Ok(());
+    }
+    let patch = json!({
+        "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
+        "spec": {"updateStrategy": {"paused": paused}},
+    });
+    door.patch(&SIDECAR_SETS, None, name, PatchKind::Merge, &patch, None).await?;
+    println!("sidecarset/{name} {done}");
+    Ok(())
+}
+
+/// Writes the pod-facing fields of an earlier revision back into spec; the update strategy stays as it is, and
+/// pods that run that revision already are not touched.
+pub async fn rollback(door: &Door, args: &RollbackArgs) -> Result<(), ChangeError> {
+    let name = args.target.target.name.as_str();
+    let found = door.get(&SIDECAR_SETS, None, name).await?;
+    let revisions = revisions(door, name).await?;
+    let target = choose(name, &found, &revisions, args.to_revision)?;
+    let plan = Plan::make(name, &found, target)?;
+    print!("{}", plan.describe(&count_pods(door, name).await?));
+    for manager in other_owners(&found) {
+        println!(
+            "warning: {manager} owns fields of spec; where that is a GitOps tool, it will put back what it has in \
+             its source: change it there as well"
+        );
+    }
+    if args.dry_run || plan.changes.is_empty() {
+        return Ok(());
+    }
+    let patch = json!({
+        "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
+        "spec": plan.spec,
+    });
+    door.patch(&SIDECAR_SETS, None, name, PatchKind::Merge, &patch, None).await?;
+    println!("sidecarset/{name} rolled back to revision {}", plan.revision);
+    Ok(())
+}
+
+struct Revision {
+    number: i64,
+    data: Value,
+    hash: Option<String>,
+}
+
+async fn revisions(door: &Door, name: &str) -> Result<BTreeMap<i64, Revision>, ApiError> {
+    let options =
+        ListOptions { label_selector: Some(format!("{REVISION_LABEL}={name}")), ..ListOptions::default() };
+    let listed = door.list(&CONTROLLER_REVISIONS, None, &options).await?;
+    Ok(listed
+        .items
+        .into_iter()
+        .map(|mut item| {
+            let number = item["revision"].as_i64().unwrap_or_default();
+            let hash = item["metadata"]["annotations"][HASH_ANNOTATION].as_str().map(str::to_owned);
+            (number, Revision { number, data: item["data"].take(), hash })
+        })
+        .collect())
+}
+
+fn choose<'a>(
+    name: &str,
+    found: &Value,
+    revisions: &'a BTreeMap<i64, Revision>,
+    wanted: Option<i64>,
+) -> Result<&'a Revision, ChangeError> {
+    if let Some(wanted) = wanted {
+        return revisions.get(&wanted).ok_or_else(|| ChangeError::NoSuchRevision {
+            name: name.to_owned(),
+            wanted,
+            present: revisions.keys().map(i64::to_string).collect::<Vec<_>>().join(", "),
+        });
+    }
+    // The revision of what spec says now may not be written yet: what differs from spec is what is earlier.
+    let current = &found["spec"];
+    revisions
+        .values()
+        .rev()
+        .find(|r| POD_FACING.iter().any(|field| !same(&current[*field], &r.data["spec"][*field])))
+        .ok_or_else(|| ChangeError::NothingEarlier(name.to_owned()))
+}
+
+struct Plan {
+    name: String,
+    revision: i64,
+    hash: Option<String>,
+    changes: Vec<String>,
+    /// As a JSON merge patch: null removes.
+    spec: Value,
+}
+
+impl Plan {
+    fn make(name: &str, found: &Value, target: &Revision) -> Result<Self, ChangeError> {
+        let data: Value = match &target.data {
+            Value::String(text) => serde_json::from_str(text).map_err(|source| ChangeError::Unreadable {
+                name: name.to_owned(),
+                revision: target.number,
+                source,
+            })?,
+            data => data.clone(),
+        };
+        let (now, then) = (&found["spec"], &data["spec"]);
+        let added = added_containers(now, then);
+        if !added.is_empty() {
+            return Err(ChangeError::AddsContainer {
+                name: name.to_owned(),
+                revision: target.number,
+                containers: added.join(", "),
+            });
+        }
+        let mut spec = serde_json::Map::new();
+        let mut changes = Vec::new();
+        for field in POD_FACING.into_iter().filter(|field| !same(&now[*field], &then[*field])) {
+            changes.extend(describe_field(field, &now[field], &then[field]));
+            spec.insert(field.to_owned(), then[field].clone());
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            revision: target.number,
+            hash: target.hash.clone(),
+            changes,
+            spec: Value::Object(spec),
+        })
+    }
+
+    fn describe(&self, pods: &BTreeMap<String, usize>) -> String {
+        let name = &self.name;
+        if self.changes.is_empty() {
+            return format!("sidecarset/{name} says what revision {} says: nothing to move\n", self.revision);
+        }
+        let total: usize = pods.values().sum();
+        let there = self.hash.as_ref().and_then(|hash| pods.get(hash)).copied().unwrap_or_default();
+        let mut text = format!("sidecarset/{name} to revision {}:\n", self.revision);
+        for change in &self.changes {
+            text.push_str(&format!("  {change}\n"));
+        }
+        text.push_str(&format!(
+            "{} of {total} pods will be moved as the update strategy allows; {there} run that revision already and \
+             stay as they are\n",
+            total - there
+        ));
+        text
+    }
+}
+
+/// null, absent and an empty list say the same.
+fn same(a: &Value, b: &Value) -> bool {
+    let empty = |v: &Value| v.is_null() || v.as_array().is_some_and(Vec::is_empty);
+    a == b || (empty(a) && empty(b))
+}
+
+fn named(list: &Value) -> BTreeMap<&str, &Value> {
+    list.as_array().into_iter().flatten().filter_map(|c| Some((c["name"].as_str()?, c))).collect()
+}
+
+fn added_containers(now: &Value, then: &Value) -> Vec<String> {
+    let present = named(&now["containers"]);
+    named(&then["containers"]).keys().filter(|n| !present.contains_key(*n)).map(|n| (*n).to_owned()).collect()
+}
+
+fn describe_field(field: &str, now: &Value, then: &Value) -> Vec<String> {
+    if !field.ends_with("ontainers") {
+        return vec![format!("{field}: {now} -> {then}")];
+    }
+    let (now, then) = (named(now), named(then));
+    let mut lines = Vec::new();
+    for (name, before) in &now {
+        match then.get(name) {
+            None => lines.push(format!("{field} {name}: removed")),
+            Some(after) => lines.extend(describe_container(field, name, before, after)),
+        }
+    }
+    lines.extend(then.keys().filter(|n| !now.contains_key(*n)).map(|n| format!("{field} {n}: added")));
+    lines
+}
+
+fn describe_container(field: &str, name: &str, before: &Value, after: &Value) -> Vec<String> {
+    let keys = |v: &Value| v.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let mut all = keys(before);
+    all.extend(keys(after));
+    all.sort();
+    all.dedup();
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    all.into_iter()
+        .filter(|key| before[key] != after[key])
+        .map(|key| match key.as_str() {
+            "image" => format!("{field} {name}: image {} -> {}", text(&before[&key]), text(&after[&key])),
+            // Their values may be secrets.
+            "env" => format!("{field} {name}: env changes; pods get it when they are recreated"),
+            _ => format!("{field} {name}: {key} changes; pods get it when they are recreated"),
+        })
+        .collect()
+}
+
+/// Pods that carry this SidecarSet's sidecars, by the hash they carry.
+async fn count_pods(door: &Door, name: &str) -> Result<BTreeMap<String, usize>, ApiError> {
+    let mut counts = BTreeMap::new();
+    let pods = door.list_as::<PodView>(&PODS, None, &ListOptions::default()).await?;
+    for pod in pods.items.iter().filter(|p| p.is_active()) {
+        let Some(hashes) = pod.annotations.get(HASH_ANNOTATION) else { continue };
+        let hashes: Value = serde_json::from_str(hashes).unwrap_or_default();
+        if let Some(hash) = hashes[name]["hash"].as_str() {
+            *counts.entry(hash.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// Field managers other than people's own tools and ours that own something in spec.
+fn other_owners(found: &Value) -> Vec<String> {
+    const ITS_OWN: [&str; 3] = ["tidegate", "kubectl-edit", "kubectl-patch"];
+    let entries = found["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let mut owners: Vec<String> = entries
+        .filter(|entry| entry["fieldsV1"].get("f:spec").is_some())
+        .filter_map(|entry| entry["manager"].as_str())
+        .filter(|manager| !ITS_OWN.iter().any(|own| manager.starts_with(own)))
+        .map(str::to_owned)
+        .collect();
+    owners.sort();
+    owners.dedup();
+    owners
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn set(spec: Value) -> Value {
+        json!({"metadata": {"name": "log", "resourceVersion": "7"}, "spec": spec})
+    }
+
+    fn revision(number: i64, spec: Value) -> (i64, Revision) {
+        (number, Revision { number, data: json!({"spec": spec}), hash: Some(format!("hash-{number}")) })
+    }
+
+    #[test]
+    fn rollback_goes_to_the_newest_revision_that_differs_from_spec() {
+        let revisions = BTreeMap::from([
+            revision(1, json!({"containers": [{"name": "a", "image": "x:1"}]})),
+            revision(2, json!({"containers": [{"name": "a", "image": "x:2"}], "volumes": null})),
+        ]);
+        let found = set(json!({"containers": [{"name": "a", "image": "x:2"}]}));
+        assert_eq!(choose("log", &found, &revisions, None).unwrap().number, 1);
+        assert!(matches!(
+            choose("log", &found, &revisions, Some(9)),
+            Err(ChangeError::NoSuchRevision { present, .. }) if present == "1, 2"
+        ));
+    }
+
+    #[test]
+    fn rollback_says_what_it_moves_and_keeps_the_strategy() {
+        let (_, target) = revision(1, json!({"containers": [{"name": "a", "image": "x:1"}], "volumes": null}));
+        let found = set(json!({
+            "containers": [{"name": "a", "image": "x:2", "env": [{"name": "K", "value": "hunter2"}]}],
+            "volumes": [{"name": "v"}], "updateStrategy": {"partition": 5},
+        }));
+        let plan = Plan::make("log", &found, &target).unwrap();
+        assert_eq!(plan.spec["volumes"], Value::Null);
+        assert!(plan.spec.get("updateStrategy").is_none());
+        let pods = BTreeMap::from([("hash-1".to_owned(), 3), ("hash-2".to_owned(), 7)]);
+        let text = plan.describe(&pods);
+        assert!(text.contains("image x:2 -> x:1"), "{text}");
+        assert!(text.contains("7 of 10 pods will be moved"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn rollback_that_would_add_a_container_is_refused_with_the_alternative() {
+        let (_, target) = revision(1, json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+        let refused = Plan::make("log", &set(json!({"containers": [{"name": "a"}]})), &target);
+        let text = refused.err().unwrap().to_string();
+        assert!(text.contains("container b") && text.contains("second SidecarSet"), "{text}");
+    }
+
+    #[test]
+    fn a_gitops_owner_of_spec_is_named() {
+        let found = json!({"metadata": {"managedFields": [
+            {"manager": "argocd-controller", "fieldsV1": {"f:spec": {}}},
+            {"manager": "kube-controller-manager", "fieldsV1": {"f:status": {}}},
+            {"manager": "tidegate", "fieldsV1": {"f:spec": {}}},
+        ]}});
+        assert_eq!(other_owners(&found), ["argocd-controller"]);
+    }
+}

@@ -1,0 +1,89 @@
+//! `tidegate install`: the Helm chart that is part of this binary, by the helm on PATH.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use include_dir::{Dir, include_dir};
+
+use crate::args::InstallArgs;
+
+static CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../charts/tidegate");
+
+/// What real Helm makes of the chart with its default values for [`RENDERED_NAMESPACE`];
+/// `cargo xtask chart` writes it and a test holds it against Helm.
+const RENDERED: &str = include_str!("../../../charts/rendered/default.yaml");
+const RENDERED_NAMESPACE: &str = "tidegate-rendered-namespace";
+
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error(
+        "helm is not on PATH. Install it (version 3.18 or later, or 4), or apply the YAML yourself: \
+         tidegate install --dry-run | kubectl apply -f -"
+    )]
+    NoHelm,
+    #[error("helm could not install the chart ({0}); what it says stands above. Is the cluster reachable?")]
+    Helm(ExitStatus),
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+}
+
+pub fn run(args: &InstallArgs) -> Result<(), InstallError> {
+    if args.dry_run {
+        print!("{}", render(&args.namespace));
+        return Ok(());
+    }
+    let chart = unpack()?;
+    let outcome = helm(args, &chart);
+    // The copy is ours alone; a leftover in the temporary directory harms nobody.
+    fs::remove_dir_all(&chart).ok();
+    outcome
+}
+
+fn render(namespace: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n{}",
+        RENDERED.replace(RENDERED_NAMESPACE, namespace)
+    )
+}
+
+fn helm(args: &InstallArgs, chart: &Path) -> Result<(), InstallError> {
+    let mut helm = Command::new("helm");
+    helm.args(["upgrade", "--install", "tidegate"]).arg(chart);
+    helm.args(["--namespace", &args.namespace, "--create-namespace", "--wait", "--timeout", "3m"]);
+    if let Some(kubeconfig) = &args.connection.kubeconfig {
+        helm.arg("--kubeconfig").arg(kubeconfig);
+    }
+    let status = helm.status().map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => InstallError::NoHelm,
+        _ => InstallError::Io { what: "starting helm".to_owned(), source },
+    })?;
+    if status.success() { Ok(()) } else { Err(InstallError::Helm(status)) }
+}
+
+fn unpack() -> Result<PathBuf, InstallError> {
+    let dir = std::env::temp_dir().join(format!("tidegate-chart-{}", std::process::id()));
+    let failed = |source| InstallError::Io { what: format!("writing the chart to {}", dir.display()), source };
+    fs::create_dir_all(&dir).map_err(failed)?;
+    CHART.extract(&dir).map_err(failed)?;
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rendered_yaml_names_only_the_namespace_asked_for() {
+        let yaml = render("elsewhere");
+        assert!(yaml.contains("namespace: elsewhere"));
+        assert!(!yaml.contains(RENDERED_NAMESPACE));
+    }
+
+    #[test]
+    fn the_binary_carries_the_whole_chart() {
+        for file in ["Chart.yaml", "values.yaml", "values.schema.json", "templates/operator.yaml"] {
+            assert!(CHART.get_file(file).is_some(), "{file}");
+        }
+    }
+}

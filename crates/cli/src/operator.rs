@@ -1,0 +1,75 @@
+//! `tidegate operator`: the operators against a cluster, until SIGTERM or Ctrl-C.
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use cluster::{Door, DoorOptions};
+use operators::{Metrics, Options};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{LogFormat, OperatorArgs};
+
+pub async fn run(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
+    log_to_stderr(args.log_format);
+    let shutdown = until_told_to_stop()?;
+    let door_options = DoorOptions { user_agent: "tidegate-operator".to_owned(), ..DoorOptions::default() };
+    let door = Door::from_kubeconfig(args.connection.kubeconfig.as_deref(), door_options).await?;
+    let mut options = Options::new(&args.namespace);
+    options.listen = Some(args.listen);
+    options.metrics = Some(args.metrics);
+    options.install = args.install;
+    options.identity = identity();
+    options.excluded = args.excluded.iter().cloned().collect();
+    options.webhook = match (&args.service, &args.webhook_url) {
+        (Some(name), _) => operators::Webhook::Service { name: name.clone(), port: 443 },
+        (None, Some(url)) => operators::Webhook::Url(url.trim_end_matches('/').to_owned()),
+        (None, None) => operators::Webhook::Url(url_of(args.listen)),
+    };
+    operators::run(door, options, Arc::new(Metrics::default()), shutdown.cancelled_owned()).await?;
+    Ok(())
+}
+
+/// A wildcard address is reached through loopback: an API server elsewhere needs --webhook-url.
+fn url_of(listen: std::net::SocketAddr) -> String {
+    let address = match listen.ip() {
+        ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        ip => ip,
+    };
+    format!("https://{}", std::net::SocketAddr::new(address, listen.port()))
+}
+
+/// The pod's name where there is one, else the machine's, told apart by process.
+fn identity() -> String {
+    let named = ["POD_NAME", "HOSTNAME"].iter().find_map(|key| std::env::var(key).ok().filter(|v| !v.is_empty()));
+    format!("{}-{}", named.unwrap_or_else(|| "tidegate".to_owned()), std::process::id())
+}
+
+/// Level and targets from TIDEGATE_LOG (`info`, `cluster=debug,info`).
+pub fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber in one process is refused, which only tests could do.
+    match format {
+        LogFormat::Json => builder.json().try_init().ok(),
+        LogFormat::Text => builder.try_init().ok(),
+    };
+}
+
+/// A token cancelled at SIGTERM or SIGINT.
+pub fn until_told_to_stop() -> std::io::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let token = CancellationToken::new();
+    let told = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(token)
+}

@@ -1,0 +1,74 @@
+//! The sample of `tidegate up`: a Deployment, a SidecarSet, and an upgrade of its image in two steps.
+
+use std::error::Error;
+
+use cluster::resource::{DEPLOYMENTS, NAMESPACES, SIDECAR_SETS};
+use cluster::{ApiError, Door, PatchKind, Resource};
+use serde_json::{Value, json};
+
+use crate::status;
+
+const WORKLOAD: &str = include_str!("../../../examples/sample/workload.yaml");
+const SIDECAR_SET: &str = include_str!("../../../examples/sample/sidecarset.yaml");
+const NAME: &str = "log-agent";
+const MANAGER: &str = "tidegate-sample";
+
+/// Rolls the sample out, unless an earlier start did.
+pub async fn run(door: &Door) -> Result<(), Box<dyn Error>> {
+    if door.get(&SIDECAR_SETS, None, NAME).await.is_ok() {
+        println!("the sample is there already: tidegate status sidecarset/{NAME} --watch");
+        return Ok(());
+    }
+    println!("sample: SidecarSet {NAME} and a Deployment of 30 pods in namespace demo");
+    apply(door, SIDECAR_SET).await?;
+    apply(door, WORKLOAD).await?;
+    until(door, "30 pods with the sidecar, ready", &mut |view| view.matched >= 30 && view.ready >= 30).await?;
+    println!("\nsample: image v1 -> v2, partition 50%, at most 10% unavailable");
+    set(door, json!({"spec": {"containers": [sidecar("tidegate/sidecar:v2")?]}})).await?;
+    until(door, "half of them", &mut |view| view.updated_ready * 2 >= view.matched).await?;
+    println!("\nsample: partition 0: the other half follows");
+    set(door, json!({"spec": {"updateStrategy": {"partition": 0}}})).await?;
+    until(door, "all of them", &mut |view| view.updated_ready >= view.matched && view.matched > 0).await?;
+    println!("\nsample: done. Try: tidegate rollback sidecarset/{NAME}");
+    Ok(())
+}
+
+async fn until(
+    door: &Door,
+    what: &str,
+    reached: &mut (dyn FnMut(&crate::status_view::StatusView) -> bool + Send),
+) -> Result<(), Box<dyn Error>> {
+    println!("sample: waiting for {what}");
+    status::watch_until(door, NAME, reached).await
+}
+
+/// The sidecar of the file with another image: a merge patch replaces the whole list.
+fn sidecar(image: &str) -> Result<Value, Box<dyn Error>> {
+    let set: Value = serde_yaml_ng::from_str(SIDECAR_SET)?;
+    let mut container = set["spec"]["containers"][0].clone();
+    container["image"] = Value::from(image);
+    Ok(container)
+}
+
+async fn set(door: &Door, mut patch: Value) -> Result<(), ApiError> {
+    let found = door.get(&SIDECAR_SETS, None, NAME).await?;
+    patch["metadata"] = json!({"resourceVersion": found["metadata"]["resourceVersion"]});
+    door.patch(&SIDECAR_SETS, None, NAME, PatchKind::Merge, &patch, None).await.map(drop)
+}
+
+async fn apply(door: &Door, yaml: &str) -> Result<(), Box<dyn Error>> {
+    for document in yaml.split("\n---\n") {
+        let object: Value = serde_yaml_ng::from_str(document)?;
+        let resource: &Resource = match object["kind"].as_str().unwrap_or_default() {
+            "Namespace" => &NAMESPACES,
+            "Deployment" => &DEPLOYMENTS,
+            "SidecarSet" => &SIDECAR_SETS,
+            other => return Err(format!("the sample has a {other}, which this command does not apply").into()),
+        };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let namespace = object["metadata"]["namespace"].as_str();
+        let kind = PatchKind::Apply { manager: MANAGER.to_owned(), force: false };
+        door.patch(resource, namespace, name, kind, &object, None).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! `tidegate testbed up|down`.
+
+use testbed::{Bed, BedOptions, TestbedError};
+
+use crate::args::TestbedCommand;
+
+pub fn run(command: &TestbedCommand) -> Result<(), TestbedError> {
+    match command {
+        TestbedCommand::Up(args) => {
+            let options = BedOptions {
+                nodes: usize::from(args.nodes),
+                version: args.version.trim_start_matches('v').to_owned(),
+                ..BedOptions::default()
+            };
+            let bed = Bed::up(&options, &mut |line| eprintln!("{line}"))?;
+            println!("{}", bed.kubeconfig().display());
+        }
+        TestbedCommand::Down => Bed::down(&Bed::default_dir())?,
+    }
+    Ok(())
+}
