@@ -10,11 +10,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 const UNIT: usize = 1024;
+/// Bodies up to this size, as pods are, have a share of their own: large ones cannot hold them up.
+const SMALL: usize = 64 << 10;
 
 /// Shared by all connections of a server.
 #[derive(Clone)]
 pub(super) struct Budget {
-    units: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     largest: usize,
     patience: Duration,
 }
@@ -27,9 +30,10 @@ pub(super) struct Held {
 
 impl Budget {
     pub(super) fn new(total: usize, largest: usize, patience: Duration) -> Self {
-        let units = (total.max(largest) / UNIT).min(Semaphore::MAX_PERMITS);
+        let pool = |bytes: usize| Arc::new(Semaphore::new((bytes / UNIT + 2).min(Semaphore::MAX_PERMITS)));
         Self {
-            units: Arc::new(Semaphore::new(units)),
+            small: pool(total / 2),
+            large: pool((total / 2).max(largest)),
             largest,
             patience,
         }
@@ -46,7 +50,12 @@ impl Budget {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         // What is announced is taken at once; only a body that does not say grows step by step.
-        let mut share = vec![self.take(announced as usize, give_up).await?];
+        let pool = if announced as usize <= SMALL {
+            &self.small
+        } else {
+            &self.large
+        };
+        let mut share = vec![take(pool, announced as usize, give_up).await?];
         let mut room = (announced as usize / UNIT + 1) * UNIT;
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
@@ -64,7 +73,7 @@ impl Budget {
             }
             if length > room {
                 let more = (length - room).max(64 * UNIT);
-                share.push(self.take(more, give_up).await?);
+                share.push(take(&self.large, more, give_up).await?);
                 room += (more / UNIT + 1) * UNIT;
             }
             if first.is_empty() && whole.is_empty() {
@@ -80,12 +89,16 @@ impl Budget {
         let body = if whole.is_empty() { first } else { whole.freeze() };
         Ok(Held { body, _share: share })
     }
+}
 
-    async fn take(&self, bytes: usize, give_up: Instant) -> Result<OwnedSemaphorePermit, StatusCode> {
-        let units = u32::try_from(bytes / UNIT + 1).map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
-        match timeout_at(give_up, self.units.clone().acquire_many_owned(units)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(StatusCode::SERVICE_UNAVAILABLE),
-        }
+async fn take(
+    pool: &Arc<Semaphore>,
+    bytes: usize,
+    give_up: Instant,
+) -> Result<OwnedSemaphorePermit, StatusCode> {
+    let units = u32::try_from(bytes / UNIT + 1).map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+    match timeout_at(give_up, pool.clone().acquire_many_owned(units)).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
