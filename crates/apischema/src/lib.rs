@@ -13,6 +13,6 @@ pub mod types;
 
 pub use builtin::{Builtin, ResourceInfo, SubresourceInfo, builtin, storage_version};
 pub use types::{
-    Field, GoField, GoType, GroupVersionKind, ListMapKey, ListTopology, Omit, PatchStrategy, Scalar, TypeDef, TypeId,
-    TypeTable,
+    Field, GoField, GoType, GroupVersionKind, ListMapKey, ListTopology, Omit, PatchStrategy, Scalar, TypeDef,
+    TypeId, TypeTable,
 };

@@ -16,6 +16,8 @@ const BY_HAND: &[(&str, &str)] = &[
     ("StatefulSet", "spec.updateStrategy.rollingUpdate"),
     ("Job", "spec.completions"),
     ("Job", "spec.parallelism"),
+    ("Job", "spec.backoffLimit"),
+    ("Job", "spec.podReplacementPolicy"),
     ("Service", "spec.internalTrafficPolicy"),
     ("NetworkPolicy", "spec.policyTypes"),
     ("PriorityLevelConfiguration", "spec.limited.limitResponse.queuing"),
@@ -46,7 +48,11 @@ struct Draft {
 }
 
 pub fn tree(recorded: &Value, table: &TypeTable) -> Result<DefaultTree, Box<dyn Error>> {
-    let mut builder = Builder { table, tree: DefaultTree::default(), known: HashMap::new() };
+    let mut builder = Builder {
+        table,
+        tree: DefaultTree::default(),
+        known: HashMap::new(),
+    };
     for kind in Vec::<Kind>::deserialize(recorded)? {
         let mut draft = Draft::default();
         for default in kind.defaults.iter().filter(|d| !is_by_hand(&kind.kind, &d.path)) {
@@ -56,8 +62,14 @@ pub fn tree(recorded: &Value, table: &TypeTable) -> Result<DefaultTree, Box<dyn 
             }
             at.value = Some(default.value.to_string());
         }
-        let gvk = GroupVersionKind { group: kind.group, version: kind.version, kind: kind.kind };
-        let ty = table.kind(&gvk).ok_or_else(|| format!("{gvk:?} has defaults but no type"))?;
+        let gvk = GroupVersionKind {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+        };
+        let ty = table
+            .kind(&gvk)
+            .ok_or_else(|| format!("{gvk:?} has defaults but no type"))?;
         let root = builder.node(&draft, ty, false, true);
         builder.tree.kinds.insert(gvk, root);
     }
@@ -80,7 +92,13 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn node(&mut self, draft: &Draft, ty: TypeId, pointer: bool, present: bool) -> u32 {
-        let mut node = DefaultNode { value: draft.value.clone(), present, pointer, items: None, fields: Vec::new() };
+        let mut node = DefaultNode {
+            value: draft.value.clone(),
+            present,
+            pointer,
+            items: None,
+            fields: Vec::new(),
+        };
         for (name, child) in &draft.children {
             match self.table.get(ty) {
                 TypeDef::List { item, .. } => node.items = Some(self.node(child, *item, false, true)),

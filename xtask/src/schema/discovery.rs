@@ -10,7 +10,9 @@ pub fn resources(lists: &[Value]) -> Result<Vec<ResourceInfo>, Box<dyn Error>> {
     for list in lists {
         let group_version = text(list, "groupVersion");
         let (group, version) = group_version.split_once('/').unwrap_or(("", &group_version));
-        let entries = list["resources"].as_array().ok_or("a resource list without resources")?;
+        let entries = list["resources"]
+            .as_array()
+            .ok_or("a resource list without resources")?;
         for entry in entries.iter().filter(|e| !text(e, "name").contains('/')) {
             let plural = text(entry, "name");
             out.push(ResourceInfo {
@@ -45,8 +47,16 @@ fn subresources(entries: &[Value], plural: &str, group: &str, version: &str) -> 
         let own = entry.get("version").is_some();
         out.push(SubresourceInfo {
             name: sub.to_owned(),
-            group: if own { text(entry, "group") } else { group.to_owned() },
-            version: if own { text(entry, "version") } else { version.to_owned() },
+            group: if own {
+                text(entry, "group")
+            } else {
+                group.to_owned()
+            },
+            version: if own {
+                text(entry, "version")
+            } else {
+                version.to_owned()
+            },
             kind: text(entry, "kind"),
             verbs: texts(entry, "verbs"),
         });

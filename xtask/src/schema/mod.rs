@@ -28,7 +28,11 @@ pub fn run(args: &[String]) -> Result<(), Box<dyn Error>> {
     let table = types::table(&facts.types)?;
     let defaults = defaults::tree(&facts.defaults, &table)?;
     let resources = discovery::resources(&facts.discovery)?;
-    let builtin = apischema::Builtin { table, resources, defaults };
+    let builtin = apischema::Builtin {
+        table,
+        resources,
+        defaults,
+    };
     pack(&data, "builtin.bin", &builtin)?;
 
     deflate(&data, "openapi_v2.bin", &facts.openapi_v2)?;

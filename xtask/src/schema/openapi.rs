@@ -20,7 +20,12 @@ pub fn archive(documents: &BTreeMap<String, (String, Vec<u8>)>) -> Result<(Archi
             Some((head, tail)) => (format!("{head}{{"), format!("}}{tail}")),
             None => (text, String::new()),
         };
-        let mut document = Document { path: path.clone(), head, tail, schemas: Vec::new() };
+        let mut document = Document {
+            path: path.clone(),
+            head,
+            tail,
+            schemas: Vec::new(),
+        };
         for (name, schema) in schemas {
             let next = u32::try_from(archive.schemas.len())?;
             let id = *known.entry(schema.to_string()).or_insert_with_key(|text| {

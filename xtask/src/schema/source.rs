@@ -33,7 +33,9 @@ pub fn work_dir() -> Result<PathBuf, Box<dyn Error>> {
         let home = std::env::var_os("HOME")?;
         Some(Path::new(&home).join(".cache/tidegate"))
     });
-    let dir = cache.ok_or("neither TIDEGATE_CACHE nor HOME is set")?.join("schema");
+    let dir = cache
+        .ok_or("neither TIDEGATE_CACHE nor HOME is set")?
+        .join("schema");
     std::fs::create_dir_all(&dir)?;
     Ok(dir)
 }
@@ -52,7 +54,10 @@ pub fn record(work: &Path) -> Result<Facts, Box<dyn Error>> {
 
     let openapi_file = work.join("openapi_v2.json");
     std::fs::write(&openapi_file, &openapi_v2)?;
-    let group_versions: Vec<&str> = discovery.iter().filter_map(|list| list["groupVersion"].as_str()).collect();
+    let group_versions: Vec<&str> = discovery
+        .iter()
+        .filter_map(|list| list["groupVersion"].as_str())
+        .collect();
     let out = run_go(work, &openapi_file, &group_versions.join(","))?;
     Ok(Facts {
         types: serde_json::from_slice(&std::fs::read(out.join("types.json"))?)?,
@@ -103,11 +108,19 @@ fn run_go(work: &Path, openapi: &Path, group_versions: &str) -> Result<PathBuf, 
     }
     write_go_mod(&dir)?;
     go(&dir, &["mod", "tidy"])?;
-    go(&dir, &["build", "-trimpath", "-ldflags", "-s -w", "-o", "schema", "."])?;
+    go(
+        &dir,
+        &["build", "-trimpath", "-ldflags", "-s -w", "-o", "schema", "."],
+    )?;
     let out = work.join("out");
     std::fs::create_dir_all(&out)?;
     let mut command = Command::new(dir.join("schema"));
-    command.arg("-openapi").arg(openapi).args(["-group-versions", group_versions]).arg("-out").arg(&out);
+    command
+        .arg("-openapi")
+        .arg(openapi)
+        .args(["-group-versions", group_versions])
+        .arg("-out")
+        .arg(&out);
     finish(&mut command)?;
     Ok(out)
 }
@@ -118,7 +131,11 @@ fn write_go_mod(dir: &Path) -> Result<(), Box<dyn Error>> {
     std::fs::write(dir.join("go.mod"), &text)?;
     let module = format!("k8s.io/kubernetes@{KUBERNETES}");
     let described: Value = serde_json::from_str(&go(dir, &["mod", "download", "-json", &module])?)?;
-    let go_mod = std::fs::read_to_string(described["GoMod"].as_str().ok_or("go mod download names no go.mod")?)?;
+    let go_mod = std::fs::read_to_string(
+        described["GoMod"]
+            .as_str()
+            .ok_or("go mod download names no go.mod")?,
+    )?;
     for line in go_mod.lines() {
         let mut words = line.split_whitespace();
         if let (Some(name), Some("v0.0.0")) = (words.next(), words.next())
@@ -132,7 +149,12 @@ fn write_go_mod(dir: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 fn go(dir: &Path, args: &[&str]) -> Result<String, Box<dyn Error>> {
-    finish(Command::new("go").args(args).current_dir(dir).env("CGO_ENABLED", "0"))
+    finish(
+        Command::new("go")
+            .args(args)
+            .current_dir(dir)
+            .env("CGO_ENABLED", "0"),
+    )
 }
 
 fn finish(command: &mut Command) -> Result<String, Box<dyn Error>> {

@@ -3,8 +3,8 @@
 use std::error::Error;
 
 use apischema::{
-    Field, GoField, GoType, GroupVersionKind, ListMapKey, ListTopology, Omit, PatchStrategy, Scalar, TypeDef, TypeId,
-    TypeTable,
+    Field, GoField, GoType, GroupVersionKind, ListMapKey, ListTopology, Omit, PatchStrategy, Scalar, TypeDef,
+    TypeId, TypeTable,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -75,7 +75,11 @@ pub fn table(types: &Value) -> Result<TypeTable, Box<dyn Error>> {
         });
     }
     for kind in output.kinds {
-        let gvk = GroupVersionKind { group: kind.group, version: kind.version, kind: kind.kind };
+        let gvk = GroupVersionKind {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+        };
         table.kinds.insert(gvk, TypeId(kind.ty));
     }
     Ok(table)
@@ -90,7 +94,10 @@ fn type_def(ty: &JsonType) -> Result<TypeDef, String> {
             preserve_unknown: false,
             embedded_resource: false,
         },
-        "Map" => TypeDef::Map { value: TypeId(ty.item), atomic: ty.atomic },
+        "Map" => TypeDef::Map {
+            value: TypeId(ty.item),
+            atomic: ty.atomic,
+        },
         "List" => TypeDef::List {
             item: TypeId(ty.item),
             topology: topology(ty),
@@ -116,7 +123,10 @@ fn go_field(field: &JsonField) -> Result<GoField, String> {
         "Zero" => Omit::Zero,
         other => return Err(format!("field {}: omission rule {other}", field.name)),
     };
-    Ok(GoField { omit, pointer: field.pointer })
+    Ok(GoField {
+        omit,
+        pointer: field.pointer,
+    })
 }
 
 fn topology(ty: &JsonType) -> ListTopology {
@@ -126,7 +136,10 @@ fn topology(ty: &JsonType) -> ListTopology {
             keys: ty
                 .keys
                 .iter()
-                .map(|key| ListMapKey { name: key.name.clone(), default: key.default.clone() })
+                .map(|key| ListMapKey {
+                    name: key.name.clone(),
+                    default: key.default.clone(),
+                })
                 .collect(),
         },
         _ => ListTopology::Atomic,
