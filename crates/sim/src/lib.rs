@@ -1,8 +1,14 @@
 //! Simulated nodes and workload controllers: clients of any API server, through `cluster`.
+pub mod clock;
 mod image;
 pub mod kubelet;
+mod labels;
+pub mod nodes;
 pub mod pod;
+mod quantity;
+pub mod scheduler;
 pub mod script;
 
+pub use nodes::{Heartbeats, Logs, Nodes, NodesOptions};
 pub use pod::Pod;
 pub use script::{ContainerScript, ImageScript, Script, Timing};

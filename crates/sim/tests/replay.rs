@@ -28,6 +28,7 @@ struct World {
     script: Script,
     rng: StdRng,
     now: Timestamp,
+    next: Option<Timestamp>,
     ids: BTreeMap<String, Vec<String>>,
     trace: Vec<Value>,
     gone: bool,
@@ -64,6 +65,7 @@ impl World {
             script: Script::default(),
             rng: StdRng::seed_from_u64(seed),
             now: "2026-11-21T12:00:00Z".parse().unwrap(),
+            next: None,
             ids: BTreeMap::new(),
             trace: Vec::new(),
             gone: false,
@@ -76,33 +78,11 @@ impl World {
     fn until(&mut self, what: &Value) {
         let deadline = self.now + std::time::Duration::from_secs(600);
         while !self.holds(what) {
-            let pod: Pod = serde_json::from_value(self.object.clone()).unwrap();
-            let out = step(
-                &pod,
-                &mut self.state,
-                &mut self.node,
-                self.now,
-                &self.script,
-                &mut self.rng,
-            );
-            let told = !out.statuses.is_empty();
-            for status in out.statuses {
-                self.object["status"] = status;
-                self.saw();
-                // The rest was published in the same instant; what waits for it may act in between.
-            }
-            if out.remove {
-                self.gone = true;
-                self.trace.push(json!("gone"));
-                continue;
-            }
-            if told {
-                continue;
-            }
-            let wake = out.wake.unwrap_or_else(|| {
+            let wake = self.turn();
+            let wake = wake.unwrap_or_else(|| {
                 panic!(
                     "nothing will ever happen, and {what} does not hold: {:#}",
-                    self.object
+                    self.object["status"]
                 )
             });
             assert!(
@@ -110,11 +90,49 @@ impl World {
                 "{what} does not come to hold: {:#}",
                 self.object["status"]
             );
-            self.now = self.now.max(wake);
         }
     }
 
+    /// One step of the kubelet, and the time of the next.
+    fn turn(&mut self) -> Option<Timestamp> {
+        self.now = self.next.map_or(self.now, |next| next.max(self.now));
+        let pod: Pod = serde_json::from_value(self.object.clone()).unwrap();
+        let out = step(
+            &pod,
+            &mut self.state,
+            &mut self.node,
+            self.now,
+            &self.script,
+            &mut self.rng,
+        );
+        let told = !out.statuses.is_empty();
+        for status in out.statuses {
+            self.object["status"] = status;
+            self.saw();
+        }
+        if out.remove && !self.gone {
+            self.gone = true;
+            self.trace.push(json!("gone"));
+        }
+        self.next = if told || self.gone {
+            Some(self.now)
+        } else {
+            out.wake
+        };
+        self.next
+    }
+
+    /// What a user sees, and then does, takes a moment, in which the kubelet goes on.
+    fn linger(&mut self) {
+        let until = self.now + std::time::Duration::from_millis(400);
+        while self.next.is_some_and(|next| next <= until) {
+            self.turn();
+        }
+        self.now = self.now.max(until);
+    }
+
     fn act(&mut self, action: &Value) {
+        self.linger();
         if action["delete"].as_bool() == Some(true) {
             let grace = self.object["spec"]["terminationGracePeriodSeconds"].clone();
             self.object["metadata"]["deletionTimestamp"] = json!(self.now.to_string());
@@ -134,6 +152,7 @@ impl World {
         }
         let generation = self.object["metadata"]["generation"].as_i64().unwrap();
         self.object["metadata"]["generation"] = json!(generation + 1);
+        self.next = Some(self.now);
         self.saw();
     }
 

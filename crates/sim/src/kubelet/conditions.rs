@@ -17,6 +17,7 @@ pub(super) struct View {
     restarts: u32,
     pub ready: bool,
     pub started: bool,
+    resources: Value,
     state: Value,
     last: Value,
 }
@@ -37,6 +38,7 @@ impl View {
         self.image_id.clone_from(&current.image_id);
         self.id.clone_from(&current.id);
         self.restarts = current.restarts;
+        self.resources.clone_from(&current.resources);
         self.last = previous.unwrap_or_else(|| json!({}));
         if current.ended.is_some() {
             self.state = current.terminated_json();
@@ -74,7 +76,7 @@ impl View {
         let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
         if !self.id.is_empty() {
             put("containerID", json!(self.id));
-            put("resources", resources(container));
+            put("resources", resources(&self.resources));
             if let Some(requests) = container.resources.get("requests") {
                 put("allocatedResources", requests.clone());
             }
@@ -163,6 +165,11 @@ pub(super) fn conditions(
         containers_ready,
         ConditionMade::new("PodScheduled", true),
     ]
+}
+
+/// Containers are being given other resources.
+pub(super) fn resizing() -> ConditionMade {
+    ConditionMade::new("PodResizeInProgress", true)
 }
 
 fn containers_ready(
@@ -330,10 +337,10 @@ pub(super) fn qos_class(pod: &Pod) -> &'static str {
     }
 }
 
-fn resources(container: &Container) -> Value {
+fn resources(of: &Value) -> Value {
     let mut out = Map::new();
     for kind in ["limits", "requests"] {
-        if let Some(value) = container.resources.get(kind) {
+        if let Some(value) = of.get(kind) {
             out.insert(kind.to_owned(), value.clone());
         }
     }

@@ -10,6 +10,9 @@ use crate::image;
 use crate::pod::{Container, ContainerStatus, TerminatedState};
 use crate::script::{ContainerScript, seconds_to_duration};
 
+/// From a container's first status to its first probe's answer.
+const FIRST_PROBE: Duration = Duration::from_millis(50);
+
 /// A container's name in its pod stays; what runs under it is replaced.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ContainerState {
@@ -40,6 +43,8 @@ pub(super) struct Incarnation {
     /// The readiness probe has succeeded, or there is none.
     pub ready: bool,
     pub unlive: bool,
+    /// A status has shown it running: probes begin then.
+    shown: bool,
     exit_at: Option<(Timestamp, i32)>,
     started_probe_at: Option<Timestamp>,
     ready_probe_at: Option<Timestamp>,
@@ -96,6 +101,9 @@ impl ContainerState {
             current.ended = Some(Ended { at, code });
             return Some(Event::Exited);
         }
+        if !current.shown {
+            return None;
+        }
         if take_due(&mut current.started_probe_at, now) {
             current.started = true;
             return Some(Event::ProbesChanged);
@@ -111,18 +119,24 @@ impl ContainerState {
         None
     }
 
+    /// Its status is being shown; the first probes come a little later.
+    pub fn show(&mut self, now: Timestamp) {
+        if let Some(c) = self.current.as_mut().filter(|c| c.ended.is_none() && !c.shown) {
+            c.shown = true;
+            // The probes of a container that replaces another are already at work.
+            let first = if c.restarts > 0 { now } else { now + FIRST_PROBE };
+            for at in [&mut c.started_probe_at, &mut c.ready_probe_at] {
+                *at = at.map(|at| at.max(first));
+            }
+        }
+    }
+
     pub fn next_event(&self) -> Option<Timestamp> {
         let c = self.current.as_ref().filter(|c| c.ended.is_none())?;
         let ready = c.ready_probe_at.filter(|_| c.started);
-        [
-            c.exit_at.map(|(at, _)| at),
-            c.started_probe_at,
-            ready,
-            c.unlive_at,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let probes = [c.started_probe_at, ready, c.unlive_at];
+        let probes = probes.into_iter().flatten().filter(|_| c.shown);
+        probes.chain(c.exit_at.map(|(at, _)| at)).min()
     }
 
     /// As it was when another process simulated it.
@@ -238,6 +252,7 @@ impl Incarnation {
             started: startup.is_none(),
             ready: container.readiness_probe.is_none(),
             unlive: false,
+            shown: false,
             exit_at: script
                 .exit_after
                 .filter(|_| exits)

@@ -14,6 +14,8 @@ pub(super) enum Act {
     /// Checks the back-offs, then pulls and starts.
     Launch {
         container: String,
+        /// Killed just before, by the same plan: it has not crashed.
+        replaced: bool,
     },
     Pull {
         container: String,
@@ -22,6 +24,10 @@ pub(super) enum Act {
         container: String,
     },
     PostStart {
+        container: String,
+    },
+    /// Other resources without a restart.
+    Resize {
         container: String,
     },
     /// All of these end at the same time; part of stopping the pod.
@@ -68,9 +74,28 @@ impl PodState {
                 }
             }
         }
+        let starts = starts.into_iter().map(|container| Act::Launch {
+            replaced: kills.contains(&container),
+            container,
+        });
+        let starts: Vec<_> = starts.collect();
         let kills = kills.into_iter().map(|container| Act::Kill { container });
-        let starts = starts.into_iter().map(|container| Act::Launch { container });
-        self.plan.extend(kills.chain(starts));
+        let resizes = self.resizes(pod).into_iter();
+        let resizes: Vec<_> = resizes.map(|container| Act::Resize { container }).collect();
+        self.plan.extend(kills.chain(resizes).chain(starts));
+    }
+
+    /// Running containers whose resources are no longer those of the pod, and need no restart for it.
+    pub(super) fn resizes(&self, pod: &Pod) -> Vec<String> {
+        let differs = |container: &&Container| {
+            let running = self.containers.get(&container.name).filter(|c| c.is_running());
+            running.is_some_and(|state| {
+                let resources = state.current.as_ref().map(|c| &c.resources);
+                resources != Some(&container.resources) && !must_replace(container, state)
+            })
+        };
+        let changed = pod.all_containers().filter(differs);
+        changed.map(|container| container.name.clone()).collect()
     }
 
     /// No container but sidecars runs, or will.
@@ -170,6 +195,7 @@ impl PodState {
     fn launch(&mut self, container: &Container) {
         self.plan.push_back(Act::Launch {
             container: container.name.clone(),
+            replaced: false,
         });
     }
 }

@@ -14,6 +14,7 @@ use crate::pod::{Container, Pod};
 pub(super) struct Shown {
     views: BTreeMap<String, View>,
     sandbox: bool,
+    resizing: bool,
     phase: String,
     generation: i64,
     ip: Option<String>,
@@ -44,6 +45,7 @@ impl PodState {
         self.shown.generation = around.pod.metadata.generation;
         self.shown.sandbox = self.sandbox == Sandbox::Ready;
         self.shown.ip.clone_from(&self.ip);
+        self.shown.resizing = !self.resizes(around.pod).is_empty();
         // The phase becomes final only when nothing can run any more; the conditions tell before.
         self.shown.phase = phase.to_owned();
         self.publish(around, done.then_some(before.as_str()));
@@ -75,6 +77,8 @@ impl PodState {
             .any(|c| c.name == name && !c.is_native_sidecar());
         view.started = current.started;
         view.ready = current.started && current.ready && !regular_init;
+        // In the same instant as another status it takes that one's place.
+        around.statuses.pop();
         self.publish(around, None);
     }
 
@@ -117,13 +121,8 @@ impl PodState {
             view.keep_ready_semantics(is_init && !container.is_native_sidecar());
             views.insert(container.name.clone(), view);
         }
-        // What runs shows the resources it was given without a restart.
-        for (name, state) in &mut self.containers {
-            if let (Some(current), Some(container)) = (state.current.as_mut(), pod.container(name))
-                && current.ended.is_none()
-            {
-                current.resources.clone_from(&container.resources);
-            }
+        for state in self.containers.values_mut() {
+            state.show(around.now);
         }
         self.shown.views = views;
     }
@@ -154,13 +153,18 @@ impl PodState {
 
     /// Makes the status and tells it, if it is another one. `phase` overrules.
     fn publish(&mut self, around: &mut Around<'_>, phase: Option<&str>) {
-        let made = conditions::conditions(
+        let mut made = conditions::conditions(
             around.pod,
             &self.shown.views,
             &self.shown.phase,
             self.shown.sandbox,
         );
         let mut list = Vec::with_capacity(made.len());
+        if self.shown.resizing {
+            made.insert(0, conditions::resizing());
+        } else {
+            self.shown.transitions.remove("PodResizeInProgress");
+        }
         for condition in made {
             let since = self.transition(condition.kind, condition.status, around.now);
             list.push(condition.json(since, self.shown.generation));

@@ -58,6 +58,7 @@ impl PodState {
                 .unwrap_or_default(),
             Act::Launch { .. } | Act::StopSandbox | Act::Stopped => Duration::ZERO,
             Act::Pull { container } => self.pull_time(around, container),
+            Act::Resize { .. } => around.script.takes(timing.start, around.rng),
             Act::Start { container } => {
                 let script = around.script.container_of(around.pod, container);
                 around
@@ -79,10 +80,11 @@ impl PodState {
             Act::Sandbox => self.sandbox_made(around),
             Act::Kill { container } => self.kill(around, &container, at),
             Act::KillAll { containers } => containers.iter().for_each(|c| self.kill(around, c, at)),
-            Act::Launch { container } => self.launch_checked(around, container),
+            Act::Launch { container, replaced } => self.launch_checked(around, container, replaced),
             Act::Pull { container } => self.pulled(around, container),
             Act::Start { container } => self.started(around, container, at),
             Act::PostStart { container } => self.post_started(around, &container, at),
+            Act::Resize { container } => self.resize(around, &container),
             Act::StopSandbox => {
                 self.sandbox = Sandbox::Stopped;
                 self.changed_by_plan = true;
@@ -143,15 +145,24 @@ impl PodState {
         }
     }
 
+    fn resize(&mut self, around: &mut Around<'_>, name: &str) {
+        let current = self.containers.get_mut(name).and_then(|c| c.current.as_mut());
+        if let (Some(current), Some(container)) = (current, around.pod.container(name)) {
+            current.resources.clone_from(&container.resources);
+            self.changed_by_plan = true;
+        }
+    }
+
     /// Start now, or wait because it crashed too often or its image could not be pulled.
-    fn launch_checked(&mut self, around: &mut Around<'_>, name: String) {
+    fn launch_checked(&mut self, around: &mut Around<'_>, name: String, replaced: bool) {
         let Some(container) = around.pod.container(&name) else {
             return;
         };
         let now = around.now;
         let state = self.containers.entry(name.clone()).or_default();
         let key = format!("{}/{}", container.image, container.resources);
-        if let Some(ended) = state.current.as_ref().and_then(|c| c.ended.clone()) {
+        let ended = state.current.as_ref().and_then(|c| c.ended.clone());
+        if let Some(ended) = ended.filter(|_| !replaced) {
             if let Some(until) = state.crash_backoff.waits_until(&key, Some(ended.at), now) {
                 let wait = state.crash_backoff.wait().as_secs();
                 let pod = &around.pod.metadata;
