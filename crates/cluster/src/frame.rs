@@ -30,8 +30,9 @@ impl Lines {
         while let Some(end) = chunk.iter().position(|&b| b == b'\n') {
             let (line, rest) = (&chunk[..end], &chunk[end + 1..]);
             chunk = rest;
-            let go_on = if self.skipped > 0 {
-                let skipped = std::mem::take(&mut self.skipped) + line.len();
+            let go_on = if self.skipped > 0 || self.held.len() + line.len() > MAX_OBJECT {
+                let skipped = std::mem::take(&mut self.skipped) + self.held.len() + line.len();
+                self.held = Vec::new();
                 each(Piece::Oversized(skipped))
             } else if self.held.is_empty() {
                 line.iter().all(u8::is_ascii_whitespace) || each(Piece::Object(line))
@@ -185,8 +186,10 @@ impl Items {
 
     fn end_item(&mut self, tail: &[u8], each: &mut impl FnMut(Piece<'_>)) {
         self.state = Place::BetweenItems;
-        if self.skipped > 0 {
-            each(Piece::Oversized(std::mem::take(&mut self.skipped) + tail.len()));
+        if self.skipped > 0 || self.item.len() + tail.len() > MAX_OBJECT {
+            let skipped = std::mem::take(&mut self.skipped) + self.item.len() + tail.len();
+            self.item = Vec::new();
+            each(Piece::Oversized(skipped));
         } else if self.item.is_empty() {
             each(Piece::Object(tail));
         } else {

@@ -4,6 +4,8 @@
 //! writes it has not seen yet ([`Cache::is_current_for`]), so that nothing is decided on a state older than them.
 mod changes;
 mod store;
+#[cfg(test)]
+mod store_tests;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -207,7 +207,13 @@ impl<T: Watched> Store<T> {
             relist.seen.remove(key);
         }
         self.bad.remove(key);
-        self.awaited.remove(key);
+        let waits_on = self.awaited.get(key).is_some_and(|awaited| match &awaited.until {
+            Until::Version(wanted) => compare_versions(version, wanted) == Some(Ordering::Less),
+            Until::Gone | Until::AnyChange => false,
+        });
+        if !waits_on {
+            self.awaited.remove(key);
+        }
         if self.objects.remove(key).is_some() {
             self.tell(key);
         }
@@ -334,13 +340,16 @@ impl<T: Watched> Store<T> {
         let Some(awaited) = self.awaited.get(key) else {
             return;
         };
-        let another = !awaited.uid.is_empty() && awaited.uid != uid;
+        // An earlier object of the same name may still be on its way to us: another uid alone says nothing.
         let reached = match &awaited.until {
-            Until::Version(wanted) => newer_or_same(version, wanted),
-            Until::Gone => false,
+            Until::Version(wanted) => {
+                newer_or_same(version, wanted)
+                    || (awaited.uid != uid && compare_versions(version, wanted).is_none())
+            }
+            Until::Gone => awaited.uid != uid,
             Until::AnyChange => true,
         };
-        if another || reached {
+        if reached {
             self.awaited.remove(key);
         }
     }
