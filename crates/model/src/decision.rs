@@ -172,6 +172,49 @@ impl WaitingOn {
         }
     }
 
+    /// All names, for metrics that must go back to 0.
+    pub const REASONS: [&'static str; 17] = [
+        "Paused",
+        "NotUpdate",
+        "Partition",
+        "NotSelected",
+        "Unavailable",
+        "PastDeadline",
+        "FailureThreshold",
+        "Recreation",
+        "HotUpgrade",
+        "NativeSidecar",
+        "Refused",
+        "Unreadable",
+        "OwnWrites",
+        "NotInjected",
+        "Excluded",
+        "Webhook",
+        "Invalid",
+    ];
+
+    /// How many pods wait for this; 0 where it is not about pods.
+    pub fn pods(&self) -> u32 {
+        match self {
+            Self::Paused { pods }
+            | Self::NotUpdate { pods }
+            | Self::Partition { held: pods, .. }
+            | Self::NotSelected { pods }
+            | Self::Unavailable { in_use: pods, .. }
+            | Self::PastDeadline { total: pods, .. }
+            | Self::FailureThreshold { failed: pods, .. }
+            | Self::Recreation { pods, .. }
+            | Self::HotUpgrade { pods, .. }
+            | Self::NativeSidecar { pods, .. }
+            | Self::Refused { total: pods, .. }
+            | Self::Unreadable { total: pods, .. }
+            | Self::OwnWrites { pods }
+            | Self::NotInjected { total: pods, .. }
+            | Self::Excluded { pods, .. } => *pods,
+            Self::Webhook | Self::Invalid { .. } => 0,
+        }
+    }
+
     fn write_line(&self, now: Option<Timestamp>) -> String {
         match self {
             Self::Paused { pods } => format!("paused: {}", stay(*pods)),

@@ -3,6 +3,7 @@
 //! A SidecarSet is parsed once into a [`Plan`]; each of its pods is read once per change into [`PodFacts`]; and
 //! [`decide`] looks at facts alone. Nothing here knows a clock or a connection.
 mod annotations;
+mod changed;
 mod completion;
 mod decide;
 mod facts;
@@ -14,6 +15,7 @@ mod scatter;
 mod share;
 
 pub use annotations::{HashEntry, WaitList};
+pub use changed::what_changed;
 pub use completion::{Completion, SETTLE_SECONDS};
 pub use decide::{Action, Snapshot, decide};
 pub use facts::{InPlace, Membership, PodFacts};

@@ -1,0 +1,203 @@
+//! Sending what was decided. Every write asks, at the last moment, whether it is still wanted.
+use super::views::{Pod, Set};
+use cluster::door::WriteGate;
+use cluster::resource::PODS;
+use cluster::{ApiError, Cache, Door, LeaderGuard, ObjectKey, PatchKind, WriteReceipt};
+use model::sidecarset::PatchPodMetadata;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use workload::upgrade::{Action, PodUpgrade};
+
+/// Lets a write through only while we lead and the spec it was decided on is the one there is. This is what makes a
+/// pause take effect at once, whatever is queued.
+pub(super) struct Gate {
+    pub leader: Option<Arc<LeaderGuard>>,
+    pub sets: Cache<Set>,
+    pub name: String,
+    pub uid: String,
+    pub generation: i64,
+}
+
+impl WriteGate for Gate {
+    fn may_write(&self) -> Result<Duration, String> {
+        let left = match &self.leader {
+            Some(leader) => leader.may_write()?,
+            None => Duration::from_secs(3600),
+        };
+        let current = self.sets.get(&ObjectKey::cluster(&self.name));
+        let unchanged = current.is_some_and(|set| {
+            let meta = &set.0.metadata;
+            meta.uid == self.uid && meta.generation == self.generation && meta.deletion_timestamp.is_none()
+        });
+        match unchanged {
+            true => Ok(left),
+            false => Err(format!("sidecarset {} changed meanwhile", self.name)),
+        }
+    }
+}
+
+/// What became of a write to a pod.
+pub(super) enum Landed {
+    Done,
+    /// It may have happened.
+    Unknown(ApiError),
+    /// Not sent: no longer wanted.
+    Unwanted,
+    Refused(ApiError),
+}
+
+/// Sends one action and tells the cache of it.
+pub(super) async fn send(door: &Door, pods: &Cache<Pod>, action: &Action) -> (ObjectKey, Landed) {
+    let (key, answer): (_, Result<WriteReceipt, ApiError>) = match action {
+        Action::Upgrade(upgrade) => {
+            let key = ObjectKey::new(&upgrade.namespace, &upgrade.name);
+            (key, upgrade_pod(door, upgrade).await)
+        }
+        Action::Mark(mark) => {
+            let key = ObjectKey::new(&mark.namespace, &mark.name);
+            let namespace = Some(mark.namespace.as_str());
+            let kind = PatchKind::Strategic;
+            let answer = door
+                .patch_as(&PODS, namespace, &mark.name, kind, &mark.patch, Some("status"))
+                .await;
+            (key, answer)
+        }
+    };
+    let landed = match answer {
+        Ok(receipt) => {
+            pods.observe(&receipt);
+            Landed::Done
+        }
+        Err(error) if error.reason == "Fenced" || error.is_not_found() => Landed::Unwanted,
+        Err(error) if error.is_unknown() => {
+            pods.observe_unknown(&key);
+            Landed::Unknown(error)
+        }
+        Err(error) => Landed::Refused(error),
+    };
+    (key, landed)
+}
+
+async fn upgrade_pod(door: &Door, upgrade: &PodUpgrade) -> Result<WriteReceipt, ApiError> {
+    let (namespace, name) = (Some(upgrade.namespace.as_str()), upgrade.name.as_str());
+    let mut patch = upgrade.patch.clone();
+    if !upgrade.metadata.is_empty() {
+        // Other annotations are not watched: they are read where they must be merged with.
+        let pod = door.get(&PODS, namespace, name).await?;
+        let there = pod["metadata"]["annotations"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
+        if let Some(operations) = patch.as_array_mut() {
+            operations.extend(merged(&upgrade.metadata, there));
+        }
+    }
+    door.patch_as(&PODS, namespace, name, PatchKind::Json, &patch, None)
+        .await
+}
+
+/// The operations that bring patchPodMetadata into a pod's annotations, each bound to what was read.
+fn merged(patches: &[PatchPodMetadata], there: Map<String, Value>) -> Vec<Value> {
+    let mut wanted = there.clone();
+    for patch in patches {
+        for (key, value) in &patch.annotations {
+            let old = wanted.get(key).and_then(Value::as_str);
+            let new = match (patch.patch_policy.as_str(), old) {
+                ("Retain" | "", Some(_)) => continue,
+                ("Retain" | "" | "Overwrite", _) | ("MergePatchJson", None) => value.clone(),
+                ("MergePatchJson", Some(old)) => match json_merge(old, value) {
+                    Some(merged) => merged,
+                    None => continue,
+                },
+                _ => continue,
+            };
+            wanted.insert(key.clone(), json!(new));
+        }
+    }
+    let mut operations = Vec::new();
+    for (key, value) in wanted {
+        let old = there.get(&key);
+        if old == Some(&value) {
+            continue;
+        }
+        let path = format!(
+            "/metadata/annotations/{}",
+            key.replace('~', "~0").replace('/', "~1")
+        );
+        if let Some(old) = old {
+            operations.push(json!({"op": "test", "path": path, "value": old}));
+        }
+        operations.push(json!({"op": "add", "path": path, "value": value}));
+    }
+    operations
+}
+
+fn json_merge(old: &str, patch: &str) -> Option<String> {
+    let mut old: Value = serde_json::from_str(old).ok()?;
+    merge(&mut old, &serde_json::from_str(patch).ok()?);
+    Some(old.to_string())
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    if let Value::Object(target) = target {
+        for (key, value) in patch {
+            if value.is_null() {
+                target.remove(key);
+            } else {
+                merge(target.entry(key).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patch(policy: &str, key: &str, value: &str) -> PatchPodMetadata {
+        PatchPodMetadata {
+            annotations: [(key.to_owned(), value.to_owned())].into(),
+            patch_policy: policy.to_owned(),
+        }
+    }
+
+    #[test]
+    fn annotations_are_retained_overwritten_or_merged() {
+        let there = json!({"a": "1", "b": "1", "c": "{\"x\":1,\"y\":2}"});
+        let Value::Object(there) = there else { return };
+        let patches = [
+            patch("Retain", "a", "2"),
+            patch("Retain", "new/key", "2"),
+            patch("Overwrite", "b", "2"),
+            patch("MergePatchJson", "c", "{\"x\":null,\"z\":3}"),
+        ];
+        let operations = merged(&patches, there);
+        let added: Vec<(&str, &str)> = operations
+            .iter()
+            .filter(|o| o["op"] == "add")
+            .map(|o| {
+                (
+                    o["path"].as_str().unwrap_or_default(),
+                    o["value"].as_str().unwrap_or_default(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            added,
+            [
+                ("/metadata/annotations/b", "2"),
+                ("/metadata/annotations/c", "{\"y\":2,\"z\":3}"),
+                ("/metadata/annotations/new~1key", "2"),
+            ]
+        );
+    }
+}

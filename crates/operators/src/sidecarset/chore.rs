@@ -1,0 +1,99 @@
+//! What belongs to the SidecarSet itself: its revisions, then its status.
+use super::views::Caches;
+use cluster::resource::{CONTROLLER_REVISIONS, SIDECAR_SETS};
+use cluster::{ApiError, DeleteOptions, Door, ObjectKey, PatchKind, Preconditions, WriteReceipt};
+use serde_json::{Value, json};
+use workload::sidecarset::revision::RevisionAction;
+
+pub(super) struct Chore {
+    pub set: String,
+    pub namespace: String,
+    pub revisions: Vec<RevisionAction>,
+    /// Merge patch of the status subresource.
+    pub status: Option<Value>,
+}
+
+impl Chore {
+    /// Does all of it; what is refused is decided anew on what is there then.
+    pub async fn run(&self, door: &Door, caches: &Caches) -> Result<(), ApiError> {
+        for action in &self.revisions {
+            match self.revise(door, caches, action).await {
+                // Another replica did it, or somebody touched it: the watch tells.
+                Err(error) if error.is_conflict() || error.is_already_exists() || error.is_not_found() => {}
+                other => other?,
+            }
+        }
+        let Some(status) = &self.status else { return Ok(()) };
+        let key = ObjectKey::cluster(&self.set);
+        let sent = door
+            .patch_as::<WriteReceipt>(
+                &SIDECAR_SETS,
+                None,
+                &self.set,
+                PatchKind::Merge,
+                status,
+                Some("status"),
+            )
+            .await;
+        match sent {
+            Ok(receipt) => caches.sets.observe(&receipt),
+            Err(error) => {
+                if error.is_unknown() {
+                    caches.sets.observe_unknown(&key);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn revise(&self, door: &Door, caches: &Caches, action: &RevisionAction) -> Result<(), ApiError> {
+        let namespace = Some(self.namespace.as_str());
+        match action {
+            RevisionAction::Create { object } => {
+                let mut object = object.clone();
+                object["metadata"]["namespace"] = json!(self.namespace);
+                let answer = door.create(&CONTROLLER_REVISIONS, namespace, &object).await?;
+                caches.revisions.observe_answer(&answer);
+            }
+            RevisionAction::Patch {
+                name,
+                resource_version,
+                patch,
+            } => {
+                let mut patch = patch.clone();
+                patch["metadata"]["resourceVersion"] = json!(resource_version);
+                let answer = door
+                    .patch(
+                        &CONTROLLER_REVISIONS,
+                        namespace,
+                        name,
+                        PatchKind::Merge,
+                        &patch,
+                        None,
+                    )
+                    .await?;
+                caches.revisions.observe_answer(&answer);
+            }
+            RevisionAction::Delete {
+                name,
+                resource_version,
+            } => {
+                let options = DeleteOptions {
+                    preconditions: Preconditions {
+                        uid: None,
+                        resource_version: Some(resource_version.clone()),
+                    },
+                    ..DeleteOptions::default()
+                };
+                let deleted = door
+                    .delete(&CONTROLLER_REVISIONS, namespace, name, &options)
+                    .await?;
+                caches
+                    .revisions
+                    .observe_delete(&ObjectKey::new(&self.namespace, name), "", &deleted);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,486 @@
+//! The leader's loop: changes in, decisions made, writes out, their answers in again.
+use super::apply::{Gate, Landed, send};
+use super::chore::Chore;
+use super::reconcile::{Wanted, invalid, reconcile};
+use super::tracker::Tracker;
+use super::views::Caches;
+use crate::{Metrics, Options};
+use cluster::{ApiError, Changes, Door, LeaderGuard, ObjectKey};
+use model::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use workload::upgrade::Action;
+
+/// While writes are awaited, they are looked for at least so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// After a panic, or a refused status: seconds, doubling.
+const FIRST_BACKOFF: i64 = 1;
+const LAST_BACKOFF: i64 = 300;
+
+pub(super) struct Engine {
+    door: Door,
+    leader: Option<Arc<LeaderGuard>>,
+    caches: Caches,
+    options: Arc<Options>,
+    metrics: Arc<Metrics>,
+    trackers: BTreeMap<String, Tracker>,
+    dirty: BTreeSet<String>,
+    wakes: BTreeMap<String, Timestamp>,
+    queue: VecDeque<Job>,
+    in_queue: HashSet<(String, ObjectKey, bool)>,
+    running: usize,
+    tasks: JoinSet<()>,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+/// A pod write that waits for its turn.
+struct Job {
+    set: String,
+    uid: String,
+    generation: i64,
+    key: ObjectKey,
+    action: Action,
+}
+
+enum Done {
+    Pod {
+        set: String,
+        key: ObjectKey,
+        upgrade: bool,
+        landed: Landed,
+    },
+    Chore {
+        set: String,
+        result: Result<(), ApiError>,
+    },
+}
+
+impl Engine {
+    pub fn new(
+        door: &Door,
+        leader: Option<Arc<LeaderGuard>>,
+        caches: Caches,
+        options: Arc<Options>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Answers) {
+        let (done, answers) = mpsc::unbounded_channel();
+        let engine = Self {
+            door: door.clone(),
+            leader,
+            caches,
+            options,
+            metrics,
+            trackers: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            wakes: BTreeMap::new(),
+            queue: VecDeque::new(),
+            in_queue: HashSet::new(),
+            running: 0,
+            tasks: JoinSet::new(),
+            done,
+        };
+        (engine, Answers(answers))
+    }
+
+    /// Runs until cancelled; dropping it drops what was not sent.
+    pub async fn run(mut self, mut answers: Answers) {
+        let mut pods = self.caches.pods.changes();
+        let mut sets = self.caches.sets.changes();
+        let mut namespaces = self.caches.namespaces.changes();
+        let mut nodes = self.caches.nodes.changes();
+        let mut revisions = self.caches.revisions.changes();
+        // SidecarSets first: pods are read against them.
+        self.sets_changed(sets.drain());
+        pods.drain();
+        namespaces.drain();
+        nodes.drain();
+        revisions.drain();
+        loop {
+            self.reconcile_dirty();
+            self.start_jobs();
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                key = sets.next() => self.sets_changed(all(key, &mut sets)),
+                Some(done) = answers.0.recv() => {
+                    self.answered(done);
+                    while let Ok(done) = answers.0.try_recv() {
+                        self.answered(done);
+                    }
+                }
+                key = pods.next() => self.pods_changed(all(key, &mut pods)),
+                key = namespaces.next() => { all(key, &mut namespaces); self.read_all(); }
+                key = nodes.next() => self.nodes_changed(&all(key, &mut nodes)),
+                key = revisions.next() => {
+                    all(key, &mut revisions);
+                    self.dirty.extend(self.trackers.keys().cloned());
+                }
+                () = tokio::time::sleep(wake) => self.woken(),
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.options.clocks.wall.now()
+    }
+
+    fn sets_changed(&mut self, keys: Vec<ObjectKey>) {
+        for key in keys {
+            let name = key.name.to_string();
+            match self.caches.sets.get(&key) {
+                Some(set) if set.0.metadata.deletion_timestamp.is_none() => {
+                    let set = set.0.clone();
+                    match self.trackers.get_mut(&name) {
+                        Some(tracker) if tracker.set.metadata.uid == set.metadata.uid => {
+                            let generation = set.metadata.generation;
+                            tracker.take(set, &self.caches, &self.options);
+                            self.drop_jobs(&name, Some(generation));
+                        }
+                        _ => {
+                            self.drop_jobs(&name, None);
+                            let tracker = Tracker::new(set, &self.caches, &self.options);
+                            self.trackers.insert(name.clone(), tracker);
+                        }
+                    }
+                    self.dirty.insert(name);
+                }
+                _ => {
+                    self.drop_jobs(&name, None);
+                    self.trackers.remove(&name);
+                    self.wakes.remove(&name);
+                }
+            }
+        }
+    }
+
+    /// Takes back what was decided for another generation.
+    fn drop_jobs(&mut self, set: &str, keep: Option<i64>) {
+        let (kept, dropped): (VecDeque<Job>, VecDeque<Job>) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|job| job.set != set || Some(job.generation) == keep);
+        self.queue = kept;
+        for job in dropped {
+            let upgrade = matches!(job.action, Action::Upgrade(_));
+            self.in_queue.remove(&(job.set.clone(), job.key.clone(), upgrade));
+            if let Some(tracker) = self.trackers.get_mut(&job.set) {
+                if upgrade {
+                    tracker.turned_back(&job.key);
+                }
+                let pod = self.caches.pods.get(&job.key);
+                tracker.read(&job.key, pod.as_ref().map(|p| &p.0), &self.caches, &self.options);
+            }
+        }
+    }
+
+    fn pods_changed(&mut self, keys: Vec<ObjectKey>) {
+        for key in keys {
+            let pod = self.caches.pods.get(&key);
+            for (name, tracker) in &mut self.trackers {
+                if tracker.read(&key, pod.as_ref().map(|p| &p.0), &self.caches, &self.options) {
+                    self.dirty.insert(name.clone());
+                }
+            }
+        }
+    }
+
+    /// Kubelets report every few seconds; only a change of version matters.
+    fn nodes_changed(&mut self, keys: &[ObjectKey]) {
+        let changed: BTreeMap<&str, bool> = keys
+            .iter()
+            .filter_map(|key| {
+                let node = self.caches.nodes.get(key)?;
+                Some((key.name.as_str(), !node.restarts_native_sidecars()))
+            })
+            .collect();
+        for (name, tracker) in &mut self.trackers {
+            for facts in tracker.members.values_mut() {
+                let old = facts
+                    .pod
+                    .node_name
+                    .as_deref()
+                    .and_then(|n| changed.get(n))
+                    .copied();
+                if let Some(old) = old.filter(|old| *old != facts.old_kubelet) {
+                    facts.old_kubelet = old;
+                    self.dirty.insert(name.clone());
+                }
+            }
+        }
+    }
+
+    fn read_all(&mut self) {
+        for (name, tracker) in &mut self.trackers {
+            tracker.read_all(&self.caches, &self.options);
+            self.dirty.insert(name.clone());
+        }
+    }
+
+    fn reconcile_dirty(&mut self) {
+        for name in std::mem::take(&mut self.dirty) {
+            let now = self.now();
+            let Some(tracker) = self.trackers.get_mut(&name) else {
+                continue;
+            };
+            self.wakes.remove(&name);
+            tracker.settle_flights(&self.caches, &self.options);
+            let started = tokio::time::Instant::now();
+            let (caches, options) = (&self.caches, &self.options);
+            let result = catch_unwind(AssertUnwindSafe(|| reconcile(tracker, caches, options, now)));
+            self.metrics.reconciled(&name, started.elapsed());
+            match result {
+                Ok(wanted) => self.apply(&name, wanted, now),
+                Err(_) => self.panicked(&name, now),
+            }
+        }
+    }
+
+    /// One SidecarSet's trouble is shown on it, and stays there.
+    fn panicked(&mut self, name: &str, now: Timestamp) {
+        self.metrics.panicked(name);
+        tracing::error!(sidecarset = name, "the decision panicked");
+        if let Some(tracker) = self.trackers.get_mut(name) {
+            tracker.panics = tracker.panics.saturating_add(1);
+            let wait = (FIRST_BACKOFF << tracker.panics.min(9)).min(LAST_BACKOFF);
+            self.wakes.insert(name.to_owned(), later(now, wait));
+            let report = invalid("an internal error: see the operator's log".to_owned());
+            let status = serde_json::json!({"metadata": {"uid": tracker.set.metadata.uid},
+                "status": {"conditions": model::decision::merge_conditions(
+                    &[], report.conditions, tracker.set.metadata.generation, now)}});
+            let chore = Chore {
+                set: name.to_owned(),
+                namespace: self.options.namespace.clone(),
+                revisions: Vec::new(),
+                status: (tracker.panics == 1).then_some(status),
+            };
+            self.start_chore(name, chore, now);
+        }
+    }
+
+    fn apply(&mut self, name: &str, wanted: Wanted, now: Timestamp) {
+        self.figures(name, &wanted);
+        let Some(tracker) = self.trackers.get_mut(name) else {
+            return;
+        };
+        let (uid, generation) = (tracker.set.metadata.uid.clone(), tracker.set.metadata.generation);
+        let moved = !wanted.actions.is_empty();
+        for action in wanted.actions {
+            let (key, upgrade) = match &action {
+                Action::Upgrade(u) => (ObjectKey::new(&u.namespace, &u.name), true),
+                Action::Mark(m) => (ObjectKey::new(&m.namespace, &m.name), false),
+            };
+            // Marks are decided on what the cache shows; one that is not seen yet is not sent twice.
+            if !upgrade && !self.caches.pods.is_current_for(&key) {
+                continue;
+            }
+            if !self.in_queue.insert((name.to_owned(), key.clone(), upgrade)) {
+                continue;
+            }
+            if upgrade {
+                tracker.departs(&key);
+            }
+            let (set, uid) = (name.to_owned(), uid.clone());
+            self.queue.push_back(Job {
+                set,
+                uid,
+                generation,
+                key,
+                action,
+            });
+        }
+        let mut wake = wanted.wake_at;
+        if tracker.has_flights() {
+            wake = Some(later(now, LOOK_AGAIN.as_secs() as i64).min(wake.unwrap_or(Timestamp::MAX)));
+        }
+        if let Some(at) = wake {
+            self.wakes.insert(name.to_owned(), at);
+        }
+        if !moved || wanted.chore.status.is_some() {
+            self.start_chore(name, wanted.chore, now);
+        }
+    }
+
+    fn figures(&self, name: &str, wanted: &Wanted) {
+        let counts = &wanted.report.counts;
+        self.metrics.count(name, "matched", counts.matched);
+        self.metrics.count(name, "updated", counts.updated);
+        self.metrics.count(name, "ready", counts.ready);
+        self.metrics.count(name, "updated-ready", counts.updated_ready);
+        self.metrics.waits(name, &wanted.report.waiting);
+    }
+
+    /// One chore at a time, and status not more often than it can be read.
+    fn start_chore(&mut self, name: &str, mut chore: Chore, now: Timestamp) {
+        let Some(tracker) = self.trackers.get_mut(name) else {
+            return;
+        };
+        if chore.status == tracker.written && !self.caches.sets.is_current_for(&ObjectKey::cluster(name)) {
+            chore.status = None;
+        }
+        if chore.status.is_none() && chore.revisions.is_empty() {
+            return;
+        }
+        let too_soon = tracker
+            .status_not_before
+            .filter(|at| *at > now && chore.revisions.is_empty());
+        if tracker.chore_runs {
+            return;
+        }
+        if let Some(at) = too_soon {
+            let wake = self.wakes.get(name).copied().unwrap_or(Timestamp::MAX).min(at);
+            self.wakes.insert(name.to_owned(), wake);
+            return;
+        }
+        tracker.chore_runs = true;
+        tracker.status_not_before = now.checked_add(self.options.status_every).ok();
+        if chore.status.is_some() {
+            tracker.written.clone_from(&chore.status);
+        }
+        let door = match &self.leader {
+            Some(leader) => self.door.fenced(leader.clone()),
+            None => self.door.clone(),
+        };
+        let (caches, done, set) = (self.caches.clone(), self.done.clone(), name.to_owned());
+        self.tasks.spawn(async move {
+            let result = chore.run(&door, &caches).await;
+            let _ = done.send(Done::Chore { set, result });
+        });
+    }
+
+    fn start_jobs(&mut self) {
+        while self.running < self.options.writes_in_flight {
+            let Some(job) = self.queue.pop_front() else { return };
+            self.running += 1;
+            let gate = Gate {
+                leader: self.leader.clone(),
+                sets: self.caches.sets.clone(),
+                name: job.set.clone(),
+                uid: job.uid,
+                generation: job.generation,
+            };
+            let door = self.door.fenced(Arc::new(gate));
+            let (pods, done) = (self.caches.pods.clone(), self.done.clone());
+            let upgrade = matches!(job.action, Action::Upgrade(_));
+            let set = job.set;
+            self.tasks.spawn(async move {
+                let (key, landed) = send(&door, &pods, &job.action).await;
+                let _ = done.send(Done::Pod {
+                    set,
+                    key,
+                    upgrade,
+                    landed,
+                });
+            });
+        }
+    }
+
+    fn answered(&mut self, done: Done) {
+        let now = self.now();
+        match done {
+            Done::Pod {
+                set,
+                key,
+                upgrade,
+                landed,
+            } => {
+                self.running -= 1;
+                self.in_queue.remove(&(set.clone(), key.clone(), upgrade));
+                let operation = if upgrade { "upgrade" } else { "mark" };
+                let result = match &landed {
+                    Landed::Done => "success",
+                    Landed::Unwanted => "dropped",
+                    Landed::Unknown(_) => "unknown",
+                    Landed::Refused(_) => "refused",
+                };
+                self.metrics.wrote(&set, operation, result);
+                let Some(tracker) = self.trackers.get_mut(&set) else {
+                    return;
+                };
+                match landed {
+                    Landed::Done => tracker.arrived(&key),
+                    Landed::Unknown(error) => {
+                        tracing::warn!(%error, "no answer");
+                        tracker.arrived(&key);
+                    }
+                    Landed::Unwanted => tracker.turned_back(&key),
+                    Landed::Refused(error) => {
+                        tracing::warn!(%error, sidecarset = set, "refused");
+                        tracker.refused(&key, refusal(&error), now);
+                    }
+                }
+                let pod = self.caches.pods.get(&key);
+                tracker.read(&key, pod.as_ref().map(|p| &p.0), &self.caches, &self.options);
+                self.dirty.insert(set);
+            }
+            Done::Chore { set, result } => {
+                self.metrics
+                    .wrote(&set, "status", if result.is_ok() { "success" } else { "refused" });
+                let Some(tracker) = self.trackers.get_mut(&set) else {
+                    return;
+                };
+                tracker.chore_runs = false;
+                if let Err(error) = result {
+                    tracing::warn!(%error, sidecarset = set, "status not written");
+                    tracker.written = None;
+                    tracker.status_not_before = Some(later(now, 2));
+                }
+                self.dirty.insert(set);
+            }
+        }
+    }
+
+    fn woken(&mut self) {
+        let now = self.now();
+        let due: Vec<String> = self
+            .wakes
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in due {
+            self.wakes.remove(&name);
+            self.dirty.insert(name);
+        }
+    }
+
+    fn next_wake(&self) -> Duration {
+        let Some(at) = self.wakes.values().min() else {
+            return Duration::from_secs(3600);
+        };
+        let wait = at.duration_since(self.now());
+        Duration::try_from(wait)
+            .unwrap_or(Duration::ZERO)
+            .max(Duration::from_millis(1))
+    }
+}
+
+/// Where answers to writes come in.
+pub(super) struct Answers(mpsc::UnboundedReceiver<Done>);
+
+/// A first key and all others there are now.
+fn all(first: Option<ObjectKey>, changes: &mut Changes) -> Vec<ObjectKey> {
+    let mut keys: Vec<ObjectKey> = first.into_iter().collect();
+    keys.extend(changes.drain());
+    keys
+}
+
+fn later(now: Timestamp, seconds: i64) -> Timestamp {
+    now.checked_add(jiff::SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// What status says of a refusal: short, and without what only a log should hold.
+fn refusal(error: &ApiError) -> String {
+    match error.code {
+        409 => "changed meanwhile".to_owned(),
+        0 => error.reason.clone(),
+        code => {
+            let message: String = error.message.chars().take(160).collect();
+            format!("{code} {message}")
+        }
+    }
+}

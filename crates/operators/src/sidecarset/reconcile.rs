@@ -1,0 +1,163 @@
+//! One reconcile: dereference, validate, decide, apply, report.
+use super::chore::Chore;
+use super::tracker::Tracker;
+use super::views::Caches;
+use crate::Options;
+use model::decision::{Condition, Report, WaitingOn, merge_conditions};
+use model::sidecarset::SidecarSet;
+use model::time::Timestamp;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use workload::sidecarset::revision::{self, Revision, RevisionPlan};
+use workload::upgrade::{Action, Plan, Snapshot, decide, what_changed};
+
+/// What a reconcile wants done.
+pub(super) struct Wanted {
+    pub actions: Vec<Action>,
+    pub chore: Chore,
+    pub report: Report,
+    pub wake_at: Option<Timestamp>,
+}
+
+pub(super) fn reconcile(tracker: &mut Tracker, caches: &Caches, options: &Options, now: Timestamp) -> Wanted {
+    // Dereference.
+    let revisions = revisions_of(&tracker.set, caches);
+    let in_use = tracker.members.values().map(|f| f.revision.clone()).collect();
+    let history = revision::plan(&tracker.set, &revisions, &in_use);
+
+    // Validate.
+    let plan = match &mut tracker.plan {
+        Ok(plan) => {
+            plan.revision.clone_from(&history.current);
+            plan.clone()
+        }
+        Err(error) => {
+            let report = invalid(error.to_string());
+            return wanted(tracker, Vec::new(), report, None, &history, caches, options, now);
+        }
+    };
+
+    // Decide.
+    let changes = changes(tracker, &plan, &revisions, &in_use);
+    let snapshot = Snapshot {
+        plan: &plan,
+        pods: tracker.members.values().collect(),
+        not_injected: tracker.not_injected.values().collect(),
+        changes: &changes,
+    };
+    let mut decision = decide(&snapshot, now);
+    decision.report.waiting.extend(tracker.exclusion());
+
+    // Apply and report: by whoever asked.
+    wanted(
+        tracker,
+        decision.actions,
+        decision.report,
+        decision.wake_at,
+        &history,
+        caches,
+        options,
+        now,
+    )
+}
+
+/// A report that says only what is wrong.
+pub(super) fn invalid(message: String) -> Report {
+    let conditions = vec![
+        Condition::new("Upgraded", false, "Invalid", message.clone()),
+        Condition::new("Stalled", true, "Invalid", message.clone()),
+    ];
+    Report {
+        waiting: vec![WaitingOn::Invalid { message }],
+        conditions,
+        ..Report::default()
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn wanted(
+    tracker: &Tracker,
+    actions: Vec<Action>,
+    report: Report,
+    wake_at: Option<Timestamp>,
+    history: &RevisionPlan,
+    caches: &Caches,
+    options: &Options,
+    now: Timestamp,
+) -> Wanted {
+    let current = caches.revisions.is_current();
+    let chore = Chore {
+        set: tracker.set.metadata.name.clone(),
+        namespace: options.namespace.clone(),
+        // Decided on revisions that include our own last writes, or not at all.
+        revisions: if current {
+            history.actions.clone()
+        } else {
+            Vec::new()
+        },
+        status: status_patch(&tracker.set, &report, history, now),
+    };
+    Wanted {
+        actions,
+        chore,
+        report,
+        wake_at,
+    }
+}
+
+fn revisions_of(set: &SidecarSet, caches: &Caches) -> Vec<Revision> {
+    let all = caches.revisions.snapshot();
+    let own = all.values().filter(|r| {
+        r.metadata.labels.get(model::sidecarset::keys::REVISION_OWNER) == Some(&set.metadata.name)
+    });
+    own.map(|r| r.revision.clone()).collect()
+}
+
+/// What, beside images, is different from the revisions that outdated pods carry.
+fn changes(
+    tracker: &Tracker,
+    plan: &Plan,
+    revisions: &[Revision],
+    in_use: &BTreeSet<String>,
+) -> BTreeMap<String, String> {
+    let old = revisions
+        .iter()
+        .filter(|r| r.name != plan.revision && in_use.contains(&r.name));
+    old.filter_map(|r| Some((r.name.clone(), what_changed(&r.spec().ok()?, &tracker.set.spec))))
+        .collect()
+}
+
+/// The whole status as a merge patch bound to the object; `None` where it says that already.
+fn status_patch(set: &SidecarSet, report: &Report, history: &RevisionPlan, now: Timestamp) -> Option<Value> {
+    let old: Vec<Condition> = set
+        .status
+        .conditions
+        .iter()
+        .filter_map(|c| serde_json::from_value(c.clone()).ok())
+        .collect();
+    let conditions = merge_conditions(&old, report.conditions.clone(), set.metadata.generation, now);
+    let waiting: Vec<Value> = report.waiting.iter().map(waiting).collect();
+    let collisions = (history.collision_count > 0).then_some(history.collision_count);
+    let counts = &report.counts;
+    let wanted = json!({
+        "observedGeneration": set.metadata.generation, "matchedPods": counts.matched,
+        "updatedPods": counts.updated, "readyPods": counts.ready, "updatedReadyPods": counts.updated_ready,
+        "latestRevision": history.current, "conditions": conditions, "waiting": waiting,
+        "collisionCount": collisions,
+    });
+    let status = &set.status;
+    let have = json!({
+        "observedGeneration": status.observed_generation, "matchedPods": status.matched_pods,
+        "updatedPods": status.updated_pods, "readyPods": status.ready_pods,
+        "updatedReadyPods": status.updated_ready_pods, "latestRevision": status.latest_revision,
+        "conditions": status.conditions, "waiting": status.waiting, "collisionCount": status.collision_count,
+    });
+    (wanted != have).then(|| json!({"metadata": {"uid": set.metadata.uid}, "status": wanted}))
+}
+
+/// A reason with its numbers for machines, and its line for people.
+fn waiting(on: &WaitingOn) -> Value {
+    let mut value = json!(on);
+    value["message"] = json!(on.to_string());
+    value
+}

@@ -1,0 +1,221 @@
+//! One SidecarSet and what is known of its pods: facts are read once per change, not once per decision.
+use super::views::Caches;
+use crate::Options;
+use cluster::ObjectKey;
+use model::decision::WaitingOn;
+use model::pod::PodView;
+use model::sidecarset::SidecarSet;
+use model::time::Timestamp;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use workload::upgrade::{Membership, Plan, PlanError, PodFacts};
+
+/// A refused write is tried again after this long, doubling.
+const FIRST_RETRY_SECONDS: i64 = 2;
+const LAST_RETRY_SECONDS: i64 = 300;
+
+pub(super) struct Tracker {
+    pub set: Arc<SidecarSet>,
+    pub plan: Result<Plan, PlanError>,
+    pub members: BTreeMap<ObjectKey, PodFacts>,
+    pub not_injected: BTreeMap<ObjectKey, Arc<PodView>>,
+    /// Pods that would match, in namespaces that are never touched.
+    excluded: BTreeMap<ObjectKey, ()>,
+    /// Upgrades sent or about to be; true once answered and not yet seen.
+    flights: HashMap<ObjectKey, bool>,
+    refusals: HashMap<ObjectKey, Refusal>,
+    /// The status as last written, until the cache shows it.
+    pub written: Option<Value>,
+    pub chore_runs: bool,
+    pub status_not_before: Option<Timestamp>,
+    pub panics: u32,
+}
+
+struct Refusal {
+    why: String,
+    until: Timestamp,
+    wait_seconds: i64,
+    /// A pod that changed since is tried again at once.
+    version: Box<str>,
+}
+
+impl Tracker {
+    pub fn new(set: Arc<SidecarSet>, caches: &Caches, options: &Options) -> Self {
+        let mut tracker = Self {
+            plan: Plan::new(&set),
+            set,
+            members: BTreeMap::new(),
+            not_injected: BTreeMap::new(),
+            excluded: BTreeMap::new(),
+            flights: HashMap::new(),
+            refusals: HashMap::new(),
+            written: None,
+            chore_runs: false,
+            status_not_before: None,
+            panics: 0,
+        };
+        tracker.read_all(caches, options);
+        tracker
+    }
+
+    /// Takes a new state of the SidecarSet. Only a changed spec or changed hashes change what pods are to it.
+    pub fn take(&mut self, set: Arc<SidecarSet>, caches: &Caches, options: &Options) {
+        let same = self.set.metadata.generation == set.metadata.generation
+            && self.set.metadata.annotations == set.metadata.annotations
+            && self.set.metadata.uid == set.metadata.uid;
+        self.set = set;
+        if same {
+            return;
+        }
+        self.plan = Plan::new(&self.set);
+        // What was refused may be allowed now.
+        self.refusals.clear();
+        self.panics = 0;
+        self.read_all(caches, options);
+    }
+
+    /// Reads all pods anew.
+    pub fn read_all(&mut self, caches: &Caches, options: &Options) {
+        self.members.clear();
+        self.not_injected.clear();
+        self.excluded.clear();
+        for (key, pod) in caches.pods.snapshot().iter() {
+            self.read(key, Some(&pod.0), caches, options);
+        }
+    }
+
+    /// Reads one pod; true if it is, or was, ours.
+    pub fn read(
+        &mut self,
+        key: &ObjectKey,
+        pod: Option<&Arc<PodView>>,
+        caches: &Caches,
+        options: &Options,
+    ) -> bool {
+        let was = self.members.remove(key).is_some() | self.not_injected.remove(key).is_some();
+        self.excluded.remove(key);
+        let (Ok(plan), Some(pod)) = (&self.plan, pod) else {
+            self.flights.remove(key);
+            return was;
+        };
+        // Most pods are strangers: ask for the namespace only where it matters.
+        let namespace = caches.namespaces.get(&ObjectKey::cluster(key.namespace.as_str()));
+        let labels = namespace.as_ref().map(|n| &n.metadata.labels);
+        match PodFacts::read(plan, pod, labels) {
+            Membership::Stranger => was,
+            _ if options.is_excluded(&key.namespace) => {
+                self.excluded.insert(key.clone(), ());
+                true
+            }
+            Membership::NotInjected => {
+                self.not_injected.insert(key.clone(), pod.clone());
+                true
+            }
+            Membership::Member(mut facts) => {
+                self.overlay(key, &mut facts, caches);
+                self.members.insert(key.clone(), *facts);
+                true
+            }
+        }
+    }
+
+    /// Adds what we did and did not get through, and what the node can do.
+    fn overlay(&mut self, key: &ObjectKey, facts: &mut PodFacts, caches: &Caches) {
+        if let Some(answered) = self.flights.get(key) {
+            if *answered && caches.pods.is_current_for(key) {
+                self.flights.remove(key);
+            } else {
+                facts.in_flight = true;
+            }
+        }
+        if let Some(refusal) = self.refusals.get(key) {
+            if refusal.version == facts.pod.resource_version {
+                facts.refused = Some((refusal.why.clone(), refusal.until));
+            }
+        }
+        let node = facts
+            .pod
+            .node_name
+            .as_deref()
+            .and_then(|n| caches.nodes.get(&ObjectKey::cluster(n)));
+        facts.old_kubelet = node.is_some_and(|n| !n.restarts_native_sidecars());
+    }
+
+    /// An upgrade is about to be sent.
+    pub fn departs(&mut self, key: &ObjectKey) {
+        self.flights.insert(key.clone(), false);
+        if let Some(facts) = self.members.get_mut(key) {
+            facts.in_flight = true;
+        }
+    }
+
+    /// An upgrade was accepted, or its outcome is unknown: it counts until the cache has caught up.
+    pub fn arrived(&mut self, key: &ObjectKey) {
+        self.refusals.remove(key);
+        if let Some(answered) = self.flights.get_mut(key) {
+            *answered = true;
+        }
+    }
+
+    /// An upgrade never happened.
+    pub fn turned_back(&mut self, key: &ObjectKey) {
+        self.flights.remove(key);
+    }
+
+    /// A write was refused for good, as far as one can tell: others go on meanwhile.
+    pub fn refused(&mut self, key: &ObjectKey, why: String, now: Timestamp) {
+        self.flights.remove(key);
+        let before = self.refusals.get(key).map_or(0, |r| r.wait_seconds);
+        let wait_seconds = (before * 2).clamp(FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS);
+        let until = now
+            .checked_add(jiff::SignedDuration::from_secs(wait_seconds))
+            .unwrap_or(now);
+        let version = self
+            .members
+            .get(key)
+            .map(|f| f.pod.resource_version.clone())
+            .unwrap_or_default();
+        self.refusals.insert(
+            key.clone(),
+            Refusal {
+                why,
+                until,
+                wait_seconds,
+                version,
+            },
+        );
+    }
+
+    /// Looks again at pods whose writes were answered: the cache may have caught up without telling.
+    pub fn settle_flights(&mut self, caches: &Caches, options: &Options) {
+        let seen: Vec<ObjectKey> = self
+            .flights
+            .iter()
+            .filter(|(key, answered)| **answered && caches.pods.is_current_for(key))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in seen {
+            self.flights.remove(&key);
+            let pod = caches.pods.get(&key);
+            self.read(&key, pod.as_ref().map(|p| &p.0), caches, options);
+        }
+    }
+
+    pub fn has_flights(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
+    /// What status says of namespaces that are never touched.
+    pub fn exclusion(&self) -> Option<WaitingOn> {
+        if self.excluded.is_empty() {
+            return None;
+        }
+        let mut namespaces: Vec<String> = self.excluded.keys().map(|k| k.namespace.to_string()).collect();
+        namespaces.dedup();
+        Some(WaitingOn::Excluded {
+            pods: u32::try_from(self.excluded.len()).unwrap_or(u32::MAX),
+            namespaces,
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! What the SidecarSet operator holds of each kind it watches.
+use cluster::resource::{CONTROLLER_REVISIONS, NAMESPACES, NODES, PODS, SIDECAR_SETS};
+use cluster::{Cache, Door, ObjectKey, WatchScope, Watched};
+use model::json::null_default;
+use model::pod::PodView;
+use model::sidecarset::{SidecarSet, keys};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use workload::sidecarset::revision::Revision;
+
+/// Everything the operator watches.
+#[derive(Clone)]
+pub(super) struct Caches {
+    pub pods: Cache<Pod>,
+    pub sets: Cache<Set>,
+    pub namespaces: Cache<Namespace>,
+    pub nodes: Cache<Node>,
+    pub revisions: Cache<StoredRevision>,
+}
+
+impl Caches {
+    pub fn start(door: &Door, namespace: &str) -> Self {
+        let all = WatchScope::default();
+        let revisions = WatchScope {
+            namespace: Some(namespace.to_owned()),
+            label_selector: Some(keys::REVISION_OWNER.to_owned()),
+            field_selector: None,
+        };
+        Self {
+            pods: Cache::start(door, PODS, all.clone()),
+            sets: Cache::start(door, SIDECAR_SETS, all.clone()),
+            namespaces: Cache::start(door, NAMESPACES, all.clone()),
+            nodes: Cache::start(door, NODES, all),
+            revisions: Cache::start(door, CONTROLLER_REVISIONS, revisions),
+        }
+    }
+
+    pub async fn synced(&self) {
+        tokio::join!(
+            self.pods.synced(),
+            self.sets.synced(),
+            self.namespaces.synced(),
+            self.nodes.synced(),
+            self.revisions.synced()
+        );
+    }
+
+    /// What everybody, a former leader above all, wrote before this call is seen after it.
+    pub async fn refresh(&self) {
+        tokio::join!(
+            self.pods.refresh(),
+            self.sets.refresh(),
+            self.namespaces.refresh(),
+            self.revisions.refresh()
+        );
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Pod(pub Arc<PodView>);
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Set(pub Arc<SidecarSet>);
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Meta {
+    #[serde(deserialize_with = "null_default")]
+    pub name: String,
+    #[serde(deserialize_with = "null_default")]
+    pub namespace: String,
+    #[serde(deserialize_with = "null_default")]
+    pub uid: String,
+    #[serde(deserialize_with = "null_default")]
+    pub resource_version: String,
+    #[serde(deserialize_with = "null_default")]
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Namespace {
+    pub metadata: Meta,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Node {
+    pub metadata: Meta,
+    #[serde(default)]
+    status: NodeStatus,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeStatus {
+    node_info: NodeInfo,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeInfo {
+    kubelet_version: String,
+}
+
+/// From this minor version on native sidecars are a finished feature, restarted when their image changes.
+const RESTARTS_NATIVE_SINCE: u32 = 33;
+
+impl Node {
+    pub fn restarts_native_sidecars(&self) -> bool {
+        let version = self.status.node_info.kubelet_version.trim_start_matches('v');
+        let mut parts = version.split('.');
+        let major: u32 = parts.next().and_then(|p| p.parse().ok()).unwrap_or(0);
+        let minor = parts.next().and_then(|p| p.parse().ok()).unwrap_or(0);
+        major > 1 || (major == 1 && minor >= RESTARTS_NATIVE_SINCE)
+    }
+}
+
+/// A ControllerRevision of a SidecarSet.
+pub(super) struct StoredRevision {
+    pub metadata: Meta,
+    pub revision: Revision,
+}
+
+impl<'de> Deserialize<'de> for StoredRevision {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let whole = serde_json::Value::deserialize(input)?;
+        Ok(Self {
+            metadata: Meta::deserialize(&whole["metadata"]).map_err(D::Error::custom)?,
+            revision: serde_json::from_value(whole).map_err(D::Error::custom)?,
+        })
+    }
+}
+
+impl Watched for Pod {
+    fn key(&self) -> ObjectKey {
+        ObjectKey::new(&self.0.namespace, &self.0.name)
+    }
+    fn resource_version(&self) -> &str {
+        &self.0.resource_version
+    }
+    fn uid(&self) -> &str {
+        &self.0.uid
+    }
+}
+
+impl Watched for Set {
+    fn key(&self) -> ObjectKey {
+        ObjectKey::cluster(&self.0.metadata.name)
+    }
+    fn resource_version(&self) -> &str {
+        &self.0.metadata.resource_version
+    }
+    fn uid(&self) -> &str {
+        &self.0.metadata.uid
+    }
+}
+
+macro_rules! watched_by_meta {
+    ($($kind:ty),*) => {$(
+        impl Watched for $kind {
+            fn key(&self) -> ObjectKey {
+                ObjectKey::new(&self.metadata.namespace, &self.metadata.name)
+            }
+            fn resource_version(&self) -> &str {
+                &self.metadata.resource_version
+            }
+            fn uid(&self) -> &str {
+                &self.metadata.uid
+            }
+        }
+    )*};
+}
+
+watched_by_meta!(Namespace, Node, StoredRevision);
