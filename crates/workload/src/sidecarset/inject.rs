@@ -39,6 +39,8 @@ pub struct Injection {
     pub patch: Vec<PatchOp>,
     /// SidecarSets injected now.
     pub injected: Vec<String>,
+    /// SidecarSets with failure policy `Ignore` that could not be injected, and why.
+    pub skipped: Vec<Denied>,
 }
 
 /// The pod must not be created, because a SidecarSet that matches it cannot be injected.
@@ -55,22 +57,43 @@ pub fn inject(input: &InjectInput<'_>) -> Result<Injection, Denied> {
     if !pod.is_active() {
         return Ok(Injection::default());
     }
-    let matched = matching(input);
-    if matched.is_empty() {
-        return Ok(Injection::default());
+    let mut matched = matching(input);
+    let mut skipped = Vec::new();
+    loop {
+        match inject_all(input, &pod, &matched) {
+            Ok(injection) => return Ok(Injection { skipped, ..injection }),
+            Err(denied) => {
+                let at = matched
+                    .iter()
+                    .position(|s| s.name == denied.set && s.ignores_failure);
+                let Some(at) = at else { return Err(denied) };
+                matched.remove(at);
+                skipped.push(denied);
+            }
+        }
     }
+}
+
+fn inject_all(
+    input: &InjectInput<'_>,
+    pod: &PodParts<'_>,
+    matched: &[&PreparedSidecarSet],
+) -> Result<Injection, Denied> {
+    let Some(first) = matched.first() else {
+        return Ok(Injection::default());
+    };
     let denied = |set: &str, why: String| Denied {
         set: set.to_owned(),
         pod: pod.display_name(),
         why,
     };
-    let mut annotations = Annotations::read(&pod).map_err(|why| denied(&matched[0].name, why))?;
+    let mut annotations = Annotations::read(pod).map_err(|why| denied(&first.name, why))?;
     let mut chosen = Vec::new();
     for (i, set) in matched.iter().enumerate() {
-        if annotations.is_injected(set, &pod) {
+        if annotations.is_injected(set, pod) {
             continue;
         }
-        let content = choose(set, &pod, mix(input.draw, i as u64));
+        let content = choose(set, pod, mix(input.draw, i as u64));
         chosen.push((
             *set,
             content.as_ref().map_err(|why| denied(&set.name, why.clone()))?,
@@ -84,7 +107,7 @@ pub fn inject(input: &InjectInput<'_>) -> Result<Injection, Denied> {
     let mut built = Built::default();
     for (set, content) in &chosen {
         built
-            .add(set, content, &pod, &declared)
+            .add(set, content, pod, &declared)
             .map_err(|why| denied(&set.name, why))?;
         annotations
             .patch(&content.patches)
@@ -103,6 +126,7 @@ pub fn inject(input: &InjectInput<'_>) -> Result<Injection, Denied> {
         .map_err(|(set, why)| denied(&set, why))?;
     annotations.write(input.pod, &mut patch);
     Ok(Injection {
+        skipped: Vec::new(),
         patch,
         injected: chosen.iter().map(|(set, _)| set.name.clone()).collect(),
     })

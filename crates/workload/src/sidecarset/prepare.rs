@@ -2,6 +2,7 @@
 use super::expression::{Expression, Resource};
 use super::hash;
 use super::revision::{self, Revision};
+use super::webhooks;
 use model::selector::{LabelSelector, Selector};
 use model::sidecarset::{PatchPodMetadata, SidecarContainer, SidecarSet, SidecarSetSpec, TransferEnv, keys};
 use regex::Regex;
@@ -23,6 +24,8 @@ pub struct PreparedSidecarSet {
     pub declared_names: Vec<String>,
     /// `tidegate.dev/init-container-order: Spec`: init containers keep the order of the spec.
     pub init_in_spec_order: bool,
+    /// Failure policy `Ignore`: a pod it cannot be injected into is created without it, with a warning.
+    pub ignores_failure: bool,
 }
 
 /// Which content a new pod gets.
@@ -106,6 +109,7 @@ impl PreparedSidecarSet {
                 .annotations
                 .get(INIT_ORDER)
                 .is_some_and(|o| o == "Spec"),
+            ignores_failure: webhooks::FailurePolicy::of(set) == webhooks::FailurePolicy::Ignore,
         }
     }
 

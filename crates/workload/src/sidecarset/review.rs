@@ -1,1 +1,220 @@
+//! Reviews in, answers out, as bytes: what our webhooks say, whatever they are sent.
+mod conversion;
+mod envelope;
 
+use super::inject::{Denied, InjectInput, inject};
+use super::prepare::PreparedSidecarSet;
+use super::validate::{self, ValidateInput};
+use super::{default, webhooks};
+use envelope::{Answer, Request};
+use model::sidecarset::{SidecarSet, to_v1beta1};
+use model::time::Timestamp;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use conversion::review_conversion;
+
+/// What admitting a pod depends on beside the pod.
+pub struct PodWorld<'a> {
+    pub sets: &'a [Arc<PreparedSidecarSet>],
+    /// Labels of a namespace; `None` where it cannot be read.
+    pub namespace_labels: &'a dyn Fn(&str) -> Option<Arc<BTreeMap<String, String>>>,
+    /// Never matched: our own namespace and the configured ones.
+    pub excluded_namespaces: &'a BTreeSet<String>,
+    pub now: Timestamp,
+    pub draw: u64,
+}
+
+/// The answer, and what it was for metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reviewed {
+    pub body: Vec<u8>,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Changed; for pods by these SidecarSets.
+    Changed {
+        sets: Vec<String>,
+        skipped: Vec<Denied>,
+    },
+    Untouched,
+    Denied(String),
+    /// Not a review we can read.
+    Malformed(String),
+}
+
+/// `/mutate-pod`: injects on creation, leaves every other request alone.
+pub fn review_pod(body: &[u8], world: &PodWorld<'_>) -> Reviewed {
+    let request = match Request::read(body) {
+        Ok(request) => request,
+        Err(why) => return malformed(why),
+    };
+    let answer = Answer::to(&request);
+    let concerns = request.operation == "CREATE"
+        && request.subresource.is_empty()
+        && request.resource == "pods"
+        && !world.excluded_namespaces.contains(request.namespace.as_str());
+    if !concerns {
+        return untouched(&answer);
+    }
+    let namespace = if request.namespace.is_empty() {
+        "default"
+    } else {
+        &request.namespace
+    };
+    let labels = (world.namespace_labels)(namespace);
+    let input = InjectInput {
+        pod: &request.object,
+        namespace,
+        namespace_labels: labels.as_deref(),
+        sets: world.sets,
+        now: world.now,
+        draw: world.draw,
+    };
+    match inject(&input) {
+        Ok(done) => {
+            let warnings: Vec<String> = done.skipped.iter().map(Denied::to_string).collect();
+            let body = answer.allowed(&done.patch, &warnings);
+            if done.patch.is_empty() && done.skipped.is_empty() {
+                return Reviewed {
+                    body,
+                    outcome: Outcome::Untouched,
+                };
+            }
+            Reviewed {
+                body,
+                outcome: Outcome::Changed {
+                    sets: done.injected,
+                    skipped: done.skipped,
+                },
+            }
+        }
+        Err(denied) => refused(&answer, 500, denied.to_string()),
+    }
+}
+
+/// `/mutate-apps-kruise-io-sidecarset`: defaults and hashes.
+pub fn review_mutate(body: &[u8]) -> Reviewed {
+    let request = match Request::read(body) {
+        Ok(request) => request,
+        Err(why) => return malformed(why),
+    };
+    let answer = Answer::to(&request);
+    if !request.is_write_of("sidecarsets") {
+        return untouched(&answer);
+    }
+    let mut object = request.object.clone();
+    let old = Some(&request.old_object).filter(|o| o.is_object());
+    if let Err(e) = default::mutate(&mut object, old) {
+        return refused(
+            &answer,
+            400,
+            format!("SidecarSet {:?} cannot be read: {e}", request.name),
+        );
+    }
+    let patch = envelope::top_level_difference(&request.object, &object);
+    let outcome = match patch.is_empty() {
+        true => Outcome::Untouched,
+        false => Outcome::Changed {
+            sets: vec![request.name.clone()],
+            skipped: Vec::new(),
+        },
+    };
+    Reviewed {
+        body: answer.allowed(&patch, &[]),
+        outcome,
+    }
+}
+
+/// What validating a SidecarSet depends on beside it.
+pub struct SidecarSetWorld<'a> {
+    pub others: &'a [Arc<SidecarSet>],
+    pub revisions: &'a [super::revision::Revision],
+    pub whitelist: Option<&'a validate::Whitelist>,
+    /// Gate SidecarSetPatchPodMetadataDefaultsAllowed.
+    pub metadata_allowed_by_default: bool,
+}
+
+/// `/validate-apps-kruise-io-sidecarset`: every problem with its path; code 500, as Kruise answers.
+pub fn review_validate(body: &[u8], world: &SidecarSetWorld<'_>) -> Reviewed {
+    let request = match Request::read(body) {
+        Ok(request) => request,
+        Err(why) => return malformed(why),
+    };
+    let answer = Answer::to(&request);
+    if !request.is_write_of("sidecarsets") {
+        return untouched(&answer);
+    }
+    let read = |object: &Value| -> Result<SidecarSet, String> {
+        let mut object = object.clone();
+        to_v1beta1(&mut object).map_err(|e| e.to_string())?;
+        serde_json::from_value(object)
+            .map_err(|e| format!("SidecarSet {:?} cannot be read: {e}", request.name))
+    };
+    let new = match read(&request.object) {
+        Ok(set) => set,
+        Err(why) => return refused(&answer, 400, why),
+    };
+    // An old object that cannot be read any more must not keep its successor out.
+    let old = Some(&request.old_object)
+        .filter(|o| o.is_object())
+        .and_then(|o| read(o).ok());
+    let verdict = validate::validate(&ValidateInput {
+        set: &new,
+        old: old.as_ref(),
+        others: world.others,
+        revisions: world.revisions,
+        whitelist: world.whitelist,
+        metadata_allowed_by_default: world.metadata_allowed_by_default,
+    });
+    match verdict.message() {
+        None => Reviewed {
+            body: answer.allowed(&[], &verdict.warnings),
+            outcome: Outcome::Untouched,
+        },
+        Some(message) => refused(&answer, 500, message),
+    }
+}
+
+/// The review a path asks for, where the caller has everything at hand.
+pub fn review(path: &str, body: &[u8], pods: &PodWorld<'_>, sets: &SidecarSetWorld<'_>) -> Option<Reviewed> {
+    match path {
+        webhooks::POD_PATH => Some(review_pod(body, pods)),
+        webhooks::MUTATE_PATH => Some(review_mutate(body)),
+        webhooks::VALIDATE_PATH => Some(review_validate(body, sets)),
+        webhooks::CONVERT_PATH => Some(review_conversion(body)),
+        _ => None,
+    }
+}
+
+fn untouched(answer: &Answer<'_>) -> Reviewed {
+    Reviewed {
+        body: answer.allowed(&[], &[]),
+        outcome: Outcome::Untouched,
+    }
+}
+
+fn refused(answer: &Answer<'_>, code: u16, message: String) -> Reviewed {
+    Reviewed {
+        body: answer.denied(code, &message),
+        outcome: Outcome::Denied(message),
+    }
+}
+
+fn malformed(why: String) -> Reviewed {
+    let body = Answer {
+        uid: "",
+        api_version: "admission.k8s.io/v1",
+    }
+    .denied(400, &why);
+    Reviewed {
+        body,
+        outcome: Outcome::Malformed(why),
+    }
+}
+
+#[cfg(test)]
+mod tests;

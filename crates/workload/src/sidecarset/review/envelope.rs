@@ -1,0 +1,207 @@
+//! AdmissionReview around the objects.
+use super::super::inject::PatchOp;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use model::json::null_default;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+pub(super) struct Request {
+    pub uid: String,
+    pub api_version: String,
+    pub operation: String,
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
+    pub object: Value,
+    pub old_object: Value,
+}
+
+impl Request {
+    pub(super) fn read(body: &[u8]) -> Result<Self, String> {
+        let review: Review =
+            serde_json::from_slice(body).map_err(|e| format!("not an AdmissionReview: {e}"))?;
+        let request = review
+            .request
+            .ok_or("not an AdmissionReview: it has no request")?;
+        Ok(Self {
+            uid: request.uid,
+            api_version: review.api_version,
+            operation: request.operation,
+            resource: request.resource.resource,
+            subresource: request.sub_resource,
+            namespace: request.namespace,
+            name: request.name,
+            object: request.object,
+            old_object: request.old_object,
+        })
+    }
+
+    pub(super) fn is_write_of(&self, resource: &str) -> bool {
+        matches!(self.operation.as_str(), "CREATE" | "UPDATE")
+            && self.subresource.is_empty()
+            && self.resource == resource
+    }
+}
+
+/// Who is answered.
+pub(super) struct Answer<'a> {
+    pub uid: &'a str,
+    pub api_version: &'a str,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn to(request: &'a Request) -> Self {
+        let known = request.api_version == "admission.k8s.io/v1beta1";
+        let api_version = if known {
+            &request.api_version
+        } else {
+            "admission.k8s.io/v1"
+        };
+        Self {
+            uid: &request.uid,
+            api_version,
+        }
+    }
+
+    pub(super) fn allowed(&self, patch: &[PatchOp], warnings: &[String]) -> Vec<u8> {
+        let mut response = Response {
+            uid: self.uid,
+            allowed: true,
+            ..Response::default()
+        };
+        if !patch.is_empty() {
+            response.patch_type = Some("JSONPatch");
+            response.patch = serde_json::to_vec(patch).ok().map(|bytes| STANDARD.encode(bytes));
+        }
+        response.warnings = warnings;
+        self.write(response)
+    }
+
+    pub(super) fn denied(&self, code: u16, message: &str) -> Vec<u8> {
+        let status = Some(json!({"code": code, "message": message}));
+        self.write(Response {
+            uid: self.uid,
+            status,
+            ..Response::default()
+        })
+    }
+
+    fn write(&self, response: Response<'_>) -> Vec<u8> {
+        let review = Answered {
+            api_version: self.api_version,
+            kind: "AdmissionReview",
+            response,
+        };
+        serde_json::to_vec(&review).unwrap_or_default()
+    }
+}
+
+/// Adds and replacements that make `before` into `after`, which has at least the members of `before`: objects are
+/// compared member by member, lists of equal length item by item, anything else as a whole.
+pub(super) fn top_level_difference(before: &Value, after: &Value) -> Vec<PatchOp> {
+    let mut ops = Vec::new();
+    difference(&mut String::new(), before, after, &mut ops);
+    ops
+}
+
+fn difference(path: &mut String, before: &Value, after: &Value, ops: &mut Vec<PatchOp>) {
+    if before == after {
+        return;
+    }
+    let parent = path.len();
+    match (before, after) {
+        (Value::Object(old), Value::Object(new)) if old.keys().all(|k| new.contains_key(k)) => {
+            members(path, old, new, ops);
+        }
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+            for (i, (old, new)) in old.iter().zip(new).enumerate() {
+                path.push_str(&format!("/{i}"));
+                difference(path, old, new, ops);
+                path.truncate(parent);
+            }
+        }
+        _ => ops.push(PatchOp {
+            op: "replace",
+            path: path.clone(),
+            value: after.clone(),
+        }),
+    }
+}
+
+fn members(path: &mut String, old: &Map<String, Value>, new: &Map<String, Value>, ops: &mut Vec<PatchOp>) {
+    let parent = path.len();
+    for (key, new) in new {
+        path.push('/');
+        path.push_str(&key.replace('~', "~0").replace('/', "~1"));
+        match old.get(key) {
+            Some(old) => difference(path, old, new, ops),
+            None => ops.push(PatchOp {
+                op: "add",
+                path: path.clone(),
+                value: new.clone(),
+            }),
+        }
+        path.truncate(parent);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Review {
+    #[serde(default, deserialize_with = "null_default")]
+    api_version: String,
+    #[serde(default)]
+    request: Option<WireRequest>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireRequest {
+    #[serde(default, deserialize_with = "null_default")]
+    uid: String,
+    #[serde(default, deserialize_with = "null_default")]
+    operation: String,
+    #[serde(default, deserialize_with = "null_default")]
+    resource: WireResource,
+    #[serde(default, deserialize_with = "null_default")]
+    sub_resource: String,
+    #[serde(default, deserialize_with = "null_default")]
+    namespace: String,
+    #[serde(default, deserialize_with = "null_default")]
+    name: String,
+    #[serde(default)]
+    object: Value,
+    #[serde(default)]
+    old_object: Value,
+}
+
+#[derive(Deserialize, Default)]
+struct WireResource {
+    #[serde(default, deserialize_with = "null_default")]
+    resource: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Value>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
+}
