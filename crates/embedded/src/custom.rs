@@ -20,6 +20,30 @@ pub struct ScalePaths {
 }
 
 impl CustomVersion {
+    pub(crate) fn schema(&self) -> Option<crate::pipeline::Schema<'_>> {
+        None
+    }
+
+    pub(crate) fn prune(&self, _value: &mut Value) -> (Vec<String>, Vec<String>) {
+        (Vec::new(), Vec::new())
+    }
+
+    pub(crate) fn default(&self, _value: &mut Value) {}
+
+    pub(crate) fn prepare_for_create(&self, _value: &mut Value) {}
+
+    pub(crate) fn prepare_for_update(&self, _subresource: &str, _new: &mut Value, _old: &Value) {}
+
+    pub(crate) fn validate(
+        &self,
+        _resource: &crate::catalog::Resource,
+        _new: &Value,
+        _old: Option<&Value>,
+        _subresource: &str,
+    ) -> Vec<model::field::FieldError> {
+        Vec::new()
+    }
+
     pub fn scale(&self) -> Option<ScalePaths> {
         None
     }

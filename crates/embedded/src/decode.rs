@@ -11,7 +11,11 @@ use crate::query::FieldValidation;
 use crate::service::Call;
 use crate::status::{Status, Warnings};
 
-const ACCEPTED: [&str; 2] = ["application/json", "application/yaml"];
+const ACCEPTED: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    crate::protobuf::MEDIA_TYPE,
+];
 
 /// A body read as an object, with what was wrong but bearable.
 #[derive(Debug)]
@@ -32,14 +36,15 @@ pub(crate) fn object(
     resource: &Resource,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let (mut value, duplicates) = parse(call)?;
+    let (mut value, duplicates) =
+        parse(call).map_err(|status| unrecognized(status, &resource.kind, &call.body))?;
     check_kind(&mut value, &resource.group, &resource.version, &resource.kind)?;
     finish(resource, value, duplicates, validation)
 }
 
 /// The body as a Scale, Binding, Eviction... of a subresource.
 pub(crate) fn of_kind(call: &Call, group: &str, version: &str, kind: &str) -> Result<Value, Status> {
-    let (mut value, _) = parse(call)?;
+    let (mut value, _) = parse(call).map_err(|status| unrecognized(status, kind, &call.body))?;
     check_kind(&mut value, group, version, kind)?;
     let (errors, _) = pipeline::prune_kind(group, version, kind, &mut value);
     match errors.first() {
@@ -83,9 +88,50 @@ pub(crate) fn finish(
     }
 }
 
+/// A body that is not even an object of any kind, with the start of it.
+fn unrecognized(status: Status, kind: &str, body: &[u8]) -> Status {
+    if status.code != 400 {
+        return status;
+    }
+    let text = String::from_utf8_lossy(body.get(..1024).unwrap_or(body)).into_owned();
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {} ({text})",
+        status.message
+    ))
+}
+
 fn cannot_handle(kind: &str, version: &str, error: &str) -> Status {
     Status::bad_request(format!(
         "{kind} in version {version:?} cannot be handled as a {kind}: {error}"
+    ))
+}
+
+/// A body of another kind: one that exists cannot be converted, one that does not is not registered.
+fn other_kind(given_version: &str, given: &str, group: &str, kind: &str) -> Status {
+    let (given_group, version) = split_group_version(given_version);
+    let known = crate::catalog::builtin()
+        .of_version(given_group, version)
+        .any(|r| r.kind == given);
+    let why = match known {
+        true => {
+            let internal = if group.is_empty() {
+                "core"
+            } else {
+                group.split('.').next().unwrap_or_default()
+            };
+            let external = if given_group.is_empty() {
+                version
+            } else {
+                given_group
+            };
+            format!("converting ({external}.{given}) to ({internal}.{kind}): unknown conversion")
+        }
+        false => format!(
+            "no kind {given:?} is registered for version {given_version:?} in scheme \"pkg/runtime/scheme.go:111\""
+        ),
+    };
+    Status::bad_request(format!(
+        "{given} in version {version:?} cannot be handled as a {kind}: {why}"
     ))
 }
 
@@ -95,7 +141,9 @@ fn check_kind(value: &mut Value, group: &str, version: &str, kind: &str) -> Resu
         let why = "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type \
                    struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
                    \"json:\\\"kind,omitempty\\\"\" }";
-        return Err(Status::bad_request(why));
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why}"
+        )));
     };
     let text = |map: &Map<String, Value>, name: &str| {
         map.get(name)
@@ -105,18 +153,18 @@ fn check_kind(value: &mut Value, group: &str, version: &str, kind: &str) -> Resu
     };
     let (given_version, given_kind) = (text(map, "apiVersion"), text(map, "kind"));
     let expected = crate::catalog::group_version(group, version);
-    let (given_group, bare_version) = split_group_version(&given_version);
-    let other_version = !given_version.is_empty() && given_version != expected;
-    if !given_kind.is_empty() && given_kind != kind && !other_version {
-        return Err(Status::bad_request(format!(
-            "{given_kind} in version {bare_version:?} cannot be handled as a {kind}: converting \
-             ({given_group}.{given_kind}) to ({group}.{kind}): unknown conversion"
-        )));
-    }
-    if other_version {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({given_version}) does not match the expected API version ({expected})"
-        )));
+    let given_version = if given_version.is_empty() {
+        expected.clone()
+    } else {
+        given_version
+    };
+    let given_kind = if given_kind.is_empty() {
+        kind.to_owned()
+    } else {
+        given_kind
+    };
+    if given_version != expected || given_kind != kind {
+        return Err(other_kind(&given_version, &given_kind, group, kind));
     }
     map.insert("apiVersion".into(), expected.into());
     map.insert("kind".into(), kind.into());

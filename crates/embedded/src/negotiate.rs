@@ -11,7 +11,11 @@ pub enum Form {
     Metadata,
 }
 
-const ACCEPTED: [&str; 2] = ["application/json", "application/yaml"];
+const ACCEPTED: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    "application/json;stream=watch",
+];
 
 /// The first acceptable form in the order of the header.
 pub fn form(accept: &str) -> Result<Form, Status> {

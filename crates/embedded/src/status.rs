@@ -175,10 +175,10 @@ impl Status {
 
     pub fn not_acceptable(accepted: &[&str]) -> Self {
         let message = format!(
-            "only the following media types are accepted: {}",
+            "406: Not Acceptable\n\nAvailable representations: {}",
             accepted.join(", ")
         );
-        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message).with_details(Map::new())
     }
 
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
@@ -191,6 +191,15 @@ impl Status {
             "UnsupportedMediaType",
             message,
         )
+    }
+
+    pub fn unsupported_patch_type() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            "415: Unsupported Media Type",
+        )
+        .with_details(Map::new())
     }
 
     pub fn too_large_body() -> Self {

@@ -59,7 +59,7 @@ pub(crate) async fn create(
         let writer = Writer {
             manager: &manager,
             subresource: "",
-            now: rfc3339_seconds(call.server.now()),
+            now: call.server.now(),
         };
         pipeline::track_update(resource, &Value::Null, &mut object, &writer);
     }
@@ -208,7 +208,7 @@ pub(crate) fn attributes(call: &Call, target: &Target, operation: Operation, opt
 fn fill_system_fields(call: &Call, object: &mut Value) -> Result<(), Status> {
     if metadata::get(object, "resourceVersion").is_some_and(|v| v != "" && v != "0") {
         let what = "resourceVersion should not be set on objects to be created";
-        return Err(Status::bad_request(what));
+        return Err(Status::new(http::StatusCode::INTERNAL_SERVER_ERROR, "", what));
     }
     for field in [
         "resourceVersion",

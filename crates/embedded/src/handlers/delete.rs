@@ -298,9 +298,16 @@ pub(crate) async fn delete(
 
 fn check_preconditions(resource: &Resource, options: &DeleteOptions, stored: &Stored) -> Result<(), Status> {
     let conflict = |what: &str, wanted: &str, found: &str| {
-        let why =
-            format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-        Status::conflict(&resource.group, &resource.plural, stored.name(), &why)
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object \
+             might have been {}",
+            if what == "UID" {
+                "deleted and then recreated"
+            } else {
+                "modified"
+            }
+        );
+        Status::conflict(&resource.group, &resource.kind, stored.name(), &why)
     };
     if let Some(uid) = options.uid.as_deref().filter(|u| *u != &*stored.uid) {
         return Err(conflict("UID", uid, &stored.uid));

@@ -1,7 +1,6 @@
 //! patch: JSON, merge, strategic merge and server-side apply.
 
 use model::field::FieldError;
-use model::time::rfc3339_seconds;
 use serde_json::Value;
 
 use super::create::{self, Outcome};
@@ -56,11 +55,9 @@ fn patch_type(call: &Call, target: &Target) -> Result<PatchType, Status> {
         .filter(|(_, t)| !(custom && *t == PatchType::Strategic))
         .collect();
     let found = known.iter().find(|(name, _)| *name == media);
-    found.map(|(_, t)| *t).ok_or_else(|| {
-        let mut accepted: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        accepted.push("application/apply-patch+cbor");
-        Status::unsupported_media_type(&accepted)
-    })
+    found
+        .map(|(_, t)| *t)
+        .ok_or_else(|| Status::unsupported_patch_type())
 }
 
 fn check_options(kind: PatchType, options: &WriteOptions) -> Result<(), Status> {
@@ -92,7 +89,7 @@ async fn patch(
 ) -> Result<Outcome, Status> {
     let document = match kind {
         PatchType::Json => Value::Null,
-        _ => document(&call.body)?,
+        _ => pipeline::parse_merge_patch(&call.body, target)?,
     };
     let edit = Edit {
         call,
@@ -106,46 +103,25 @@ async fn patch(
         let patched = match kind {
             PatchType::Json => pipeline::json_patch(old, &call.body, target)?,
             PatchType::Merge => pipeline::merge_patch(old, &document),
-            PatchType::Strategic | PatchType::Apply => {
-                pipeline::strategic_patch(&target.resource, old, &document)?
-            }
+            PatchType::Strategic | PatchType::Apply => pipeline::strategic_patch(target, old, &document)?,
         };
         decoded(target, options.field_validation, old, patched)
     })
     .await
 }
 
-fn document(body: &[u8]) -> Result<Value, Status> {
-    let bad = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
-    let value: Value = serde_json::from_slice(body).map_err(|e| bad(e.to_string()))?;
-    match value.is_object() {
-        true => Ok(value),
-        false => Err(bad(
-            "json: cannot unmarshal array into Go value of type map[string]interface {}".to_owned(),
-        )),
-    }
-}
-
 /// A patched object is decoded as a body is, and cannot become another object.
 fn decoded(target: &Target, validation: FieldValidation, old: &Value, mut patched: Value) -> Edited {
     for field in ["apiVersion", "kind"] {
         if let (Some(map), Some(before)) = (patched.as_object_mut(), old.get(field)) {
-            if map.get(field).is_some_and(|v| v != before) {
-                let what = format!("{field} of a patched object cannot be changed");
-                return Err(Status::bad_request(what));
-            }
             map.insert(field.to_owned(), before.clone());
         }
     }
     let mut out = decode::finish(&target.resource, patched, Vec::new(), validation)?;
-    for field in ["name", "namespace"] {
-        let given = metadata::text(&out.value, field).to_owned();
-        if given != metadata::text(old, field) {
-            let path = format!("metadata.{field}");
-            let error = FieldError::invalid(path, format!("{given:?}"), "field is immutable");
-            return Err(create::invalid(target, error));
-        }
+    if !metadata::name(old).is_empty() {
+        create::check_name(target, &mut out.value)?;
     }
+    create::place(target, &mut out.value)?;
     pipeline::default(&target.resource, &mut out.value);
     Ok((out.value, out.warnings))
 }
@@ -158,7 +134,7 @@ async fn apply(call: &Call, target: &Target, options: &WriteOptions) -> Result<O
     let writer = Writer {
         manager: &options.field_manager,
         subresource,
-        now: rfc3339_seconds(call.server.now()),
+        now: call.server.now(),
     };
     for _ in 0..2 {
         if call.store().get(&target.resource.storage, &key).is_some() || target.subresource.is_some() {
@@ -199,11 +175,12 @@ fn applied(call: &Call, target: &Target) -> Result<Value, Status> {
     let text = |v: &Value, name: &str| v.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (version, kind) = (text(&value, "apiVersion"), text(&value, "kind"));
     if version.is_empty() || kind.is_empty() {
-        let what = "invalid object type: /, Kind=";
+        let what = format!("invalid object type: /{version}, Kind={kind}");
         return Err(Status::bad_request(what));
     }
     if version != resource.api_version() || kind != resource.kind {
-        let what = format!("unexpected object GroupVersionKind: {version}, Kind={kind}");
+        let (group, version) = crate::catalog::split_group_version(&version);
+        let what = format!("invalid object type: {group}/{version}, Kind={kind}");
         return Err(Status::bad_request(what));
     }
     if metadata::get(&value, "managedFields").is_some_and(|v| v.as_array().is_none_or(|a| !a.is_empty())) {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use model::field::FieldError;
-use model::time::rfc3339_seconds;
 use serde_json::Value;
 
 use super::create::{self, DUPLICATE_OWNERS, Outcome};
@@ -78,7 +77,7 @@ impl Edit<'_> {
             self.check_version(&mut new, &stored)?;
             self.check_uid(&new, &stored)?;
             warnings.extend(self.prepare(&mut new, &old).await?);
-            if new == old {
+            if pipeline::is_noop(&old, &new) {
                 super::read::settled(self.call, stored.revision).await?;
                 return Ok(Outcome {
                     shown: Shown::Stored(stored),
@@ -147,7 +146,9 @@ impl Edit<'_> {
             return Ok(());
         }
         let why = format!(
-            "Precondition failed: UID in precondition: {given}, UID in object meta: {}",
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+             failed: UID in precondition: {given}, UID in object meta: {}",
+            pipeline::registry_key(resource, &stored.key),
             stored.uid
         );
         Err(Status::conflict(
@@ -168,7 +169,7 @@ impl Edit<'_> {
         }
         if self.track {
             let manager = create::manager(call, self.options);
-            let now = rfc3339_seconds(call.server.now());
+            let now = call.server.now();
             pipeline::track_update(
                 resource,
                 old,

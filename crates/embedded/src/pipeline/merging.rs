@@ -1,0 +1,168 @@
+//! Patches and field ownership.
+
+use apimerge::PatchError;
+use apimerge::ssa::{self, ApplyError, FieldFilter, FieldSet, OneVersion, PathElement};
+use model::time::Timestamp;
+use serde_json::{Value, json};
+
+use super::{schema, zero};
+use crate::catalog::Resource;
+use crate::route::Target;
+use crate::status::Status;
+
+/// Who writes, for managedFields.
+#[derive(Debug, Clone)]
+pub(crate) struct Writer<'a> {
+    pub manager: &'a str,
+    pub subresource: &'a str,
+    pub now: Timestamp,
+}
+
+/// Records in managedFields what a create, update or patch changed; `live` is null on create.
+pub(crate) fn track_update(resource: &Resource, live: &Value, new: &mut Value, writer: &Writer<'_>) {
+    let tracked = with_writer(resource, writer, |w| ssa::update(live, new, w));
+    if let Some(list) = tracked {
+        ssa::set_managed_fields(new, list);
+    }
+}
+
+/// Server-side apply; `live` is null where the object does not exist.
+pub(crate) fn apply(
+    resource: &Resource,
+    live: &Value,
+    applied: &Value,
+    writer: &Writer<'_>,
+    force: bool,
+) -> Result<Value, Status> {
+    let result = with_writer(resource, writer, |w| ssa::apply(live, applied, w, force));
+    match result {
+        Some(Ok(applied)) => Ok(applied.object),
+        Some(Err(ApplyError::Conflicts(conflicts))) => Err(conflict(&conflicts)),
+        Some(Err(ApplyError::BadRequest(why))) => Err(Status::bad_request(why)),
+        Some(Err(ApplyError::Internal(why))) => Err(bare(500, "", why)),
+        None => Err(Status::not_implemented(&format!(
+            "server-side apply of {}",
+            resource.plural
+        ))),
+    }
+}
+
+/// The old state, if only the times of managedFields differ: then nothing was written.
+pub(crate) fn is_noop(old: &Value, new: &Value) -> bool {
+    ssa::only_times_differ(old, new)
+}
+
+fn with_writer<T>(
+    resource: &Resource,
+    writer: &Writer<'_>,
+    run: impl FnOnce(&ssa::Writer<'_>) -> T,
+) -> Option<T> {
+    let kind = schema(resource)?;
+    let api_version = resource.api_version();
+    let schema = match kind.custom {
+        true => ssa::Schema::custom(kind.table, kind.ty),
+        false => ssa::Schema::builtin(kind.table, kind.ty),
+    };
+    let filter = filter(resource, writer.subresource);
+    let zero = zero(resource);
+    Some(run(&ssa::Writer {
+        manager: writer.manager,
+        api_version: &api_version,
+        kind: &resource.kind,
+        subresource: writer.subresource,
+        now: writer.now,
+        versions: &OneVersion {
+            api_version: &api_version,
+            schema,
+        },
+        filter: &filter,
+        zero: &zero,
+    }))
+}
+
+/// What a (sub)resource resets, and so nobody can own through it.
+fn filter(resource: &Resource, subresource: &str) -> FieldFilter {
+    let except = |paths: &[&[&str]]| FieldFilter::Except(FieldSet::of_fields(paths));
+    let field = |name: &str| Some(PathElement::field(name));
+    match (subresource, resource.plural.as_str()) {
+        ("status", "pods") => except(&[
+            &["spec"],
+            &["metadata", "deletionTimestamp"],
+            &["metadata", "ownerReferences"],
+        ]),
+        ("status", "deployments") => except(&[&["spec"], &["metadata", "labels"]]),
+        ("status", _) if resource.custom.is_some() => custom_status(),
+        ("status", _) => except(&[&["spec"]]),
+        ("ephemeralcontainers", _) => {
+            FieldFilter::Only(vec![vec![field("spec"), field("ephemeralContainers")]])
+        }
+        ("resize", _) => resize(),
+        ("", _) if resource.subresource("status").is_some() => except(&[&["status"]]),
+        _ => FieldFilter::Everything,
+    }
+}
+
+/// A custom resource's status endpoint owns the status alone.
+fn custom_status() -> FieldFilter {
+    FieldFilter::Only(vec![vec![Some(PathElement::field("status"))]])
+}
+
+fn resize() -> FieldFilter {
+    let field = |name: &str| Some(PathElement::field(name));
+    let mut only: Vec<Vec<Option<PathElement>>> = Vec::new();
+    for list in ["containers", "initContainers"] {
+        for name in ["resources", "resizePolicy"] {
+            only.push(vec![field("spec"), field(list), None, field(name)]);
+        }
+    }
+    only.push(vec![field("spec"), field("resources")]);
+    FieldFilter::Only(only)
+}
+
+fn conflict(conflicts: &ssa::Conflicts) -> Status {
+    let mut out = bare(409, "Conflict", conflicts.to_string());
+    let causes: Vec<Value> = conflicts
+        .causes()
+        .into_iter()
+        .map(|c| json!({"reason": ssa::Conflicts::CAUSE_REASON, "message": c.message, "field": c.field}))
+        .collect();
+    out.details = Some(json!({"causes": causes}));
+    out
+}
+
+pub(crate) fn json_patch(live: &Value, patch: &[u8], target: &Target) -> Result<Value, Status> {
+    apimerge::json_patch(live, patch).map_err(|e| patch_error(&e, target))
+}
+
+/// The body of a merge or strategic merge patch.
+pub(crate) fn parse_merge_patch(body: &[u8], target: &Target) -> Result<Value, Status> {
+    apimerge::parse_merge_patch(body).map_err(|e| patch_error(&e, target))
+}
+
+pub(crate) fn merge_patch(live: &Value, patch: &Value) -> Value {
+    apimerge::merge_patch(live, patch)
+}
+
+pub(crate) fn strategic_patch(target: &Target, live: &Value, patch: &Value) -> Result<Value, Status> {
+    let resource = &target.resource;
+    let kind = schema(resource)
+        .ok_or_else(|| Status::not_implemented(&format!("strategic merge of {}", resource.plural)))?;
+    apimerge::strategic(live, patch, kind.table, kind.ty).map_err(|e| patch_error(&e, target))
+}
+
+pub(crate) fn patch_error(error: &PatchError, target: &Target) -> Status {
+    if error.code() == 422 {
+        // As a real server words every 422 that has no field errors.
+        tracing::debug!(%error, name = target.name(), "patch refused");
+        let what = "the server rejected our request due to an error in our request";
+        let mut out = bare(422, "Invalid", what.to_owned());
+        out.details = Some(json!({}));
+        return out;
+    }
+    bare(error.code(), error.reason(), error.to_string())
+}
+
+fn bare(code: u16, reason: &'static str, message: String) -> Status {
+    let code = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    Status::new(code, reason, message)
+}

@@ -1,0 +1,210 @@
+//! The one place where requests meet the rules: schemas, defaults, validation, merging.
+mod merging;
+mod strategy;
+
+use apirules::validation::{self, ResourceRef};
+use apischema::{GroupVersionKind, TypeId, TypeTable};
+use model::field::FieldError;
+use serde_json::{Value, json};
+
+use crate::catalog::Resource;
+use crate::server::ApiServer;
+use crate::status::Status;
+
+pub(crate) use merging::{
+    Writer, apply, is_noop, json_patch, merge_patch, parse_merge_patch, strategic_patch, track_update,
+};
+pub(crate) use strategy::{creates_on_update, may_vanish, updates_unconditionally};
+
+/// The schema of what a resource serves.
+pub(crate) struct Schema<'a> {
+    pub table: &'a TypeTable,
+    pub ty: TypeId,
+    pub custom: bool,
+}
+
+pub(crate) fn schema(resource: &Resource) -> Option<Schema<'_>> {
+    if let Some(custom) = &resource.custom {
+        return custom.schema();
+    }
+    let table = &apischema::builtin().table;
+    let ty = table.kind(&gvk(resource))?;
+    Some(Schema {
+        table,
+        ty,
+        custom: false,
+    })
+}
+
+fn gvk(resource: &Resource) -> GroupVersionKind {
+    GroupVersionKind {
+        group: resource.group.clone(),
+        version: resource.version.clone(),
+        kind: resource.kind.clone(),
+    }
+}
+
+/// Removes unknown fields; returns what makes the body unreadable, and what was unknown.
+pub(crate) fn prune(resource: &Resource, value: &mut Value) -> (Vec<String>, Vec<String>) {
+    match &resource.custom {
+        Some(custom) => custom.prune(value),
+        None => prune_kind(&resource.group, &resource.version, &resource.kind, value),
+    }
+}
+
+pub(crate) fn prune_kind(
+    group: &str,
+    version: &str,
+    kind: &str,
+    value: &mut Value,
+) -> (Vec<String>, Vec<String>) {
+    let table = &apischema::builtin().table;
+    let name = GroupVersionKind {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
+    };
+    let Some(ty) = table.kind(&name) else {
+        return (Vec::new(), Vec::new());
+    };
+    let decoded = apischema::decode::decode(table, ty, value);
+    let unknown = decoded
+        .unknown
+        .iter()
+        .map(|path| format!("unknown field {path:?}"))
+        .collect();
+    (decoded.errors, unknown)
+}
+
+pub(crate) fn default(resource: &Resource, value: &mut Value) {
+    match &resource.custom {
+        Some(custom) => custom.default(value),
+        None => apischema::defaults::apply(&gvk(resource), value),
+    }
+}
+
+/// The form in which a real server would write it: empty fields left out, required ones present.
+pub(crate) fn normalise(resource: &Resource, value: &mut Value) {
+    if resource.custom.is_none() {
+        prune(resource, value);
+    }
+}
+
+/// An object of the kind before anything is set.
+fn zero(resource: &Resource) -> Value {
+    let mut out = json!({"apiVersion": resource.api_version(), "kind": resource.kind});
+    normalise(resource, &mut out);
+    out
+}
+
+/// From the stored version to the served one.
+pub(crate) fn from_storage(resource: &Resource, value: Value) -> Result<Value, Status> {
+    if !resource.converts() {
+        return Ok(value);
+    }
+    convert(resource, value, &stored_gvk(resource), &gvk(resource))
+}
+
+/// From the served version to the stored one.
+pub(crate) fn to_storage(resource: &Resource, value: Value) -> Result<Value, Status> {
+    if !resource.converts() {
+        return Ok(value);
+    }
+    convert(resource, value, &gvk(resource), &stored_gvk(resource))
+}
+
+fn stored_gvk(resource: &Resource) -> GroupVersionKind {
+    GroupVersionKind {
+        group: resource.storage_group.clone(),
+        version: resource.storage_version.clone(),
+        kind: resource.kind.clone(),
+    }
+}
+
+fn convert(
+    resource: &Resource,
+    value: Value,
+    from: &GroupVersionKind,
+    to: &GroupVersionKind,
+) -> Result<Value, Status> {
+    if resource.custom.is_some() {
+        let mut value = value;
+        value["apiVersion"] = crate::catalog::group_version(&to.group, &to.version).into();
+        return Ok(value);
+    }
+    apischema::convert::convert(from, to, value).map_err(Status::internal)
+}
+
+/// The key under which a real server would keep the object: some messages show it.
+pub(crate) fn registry_key(resource: &Resource, key: &str) -> String {
+    let group = match resource.custom.is_some() {
+        true => format!("{}/", resource.group),
+        false => String::new(),
+    };
+    format!("/registry/{group}{}/{key}", resource.plural)
+}
+
+fn reference<'a>(resource: &'a Resource, subresource: &'a str) -> ResourceRef<'a> {
+    // A scale or a binding is carried out as a change of the object itself.
+    let subresource = match subresource {
+        "scale" | "binding" | "eviction" => "",
+        other => other,
+    };
+    ResourceRef::new(&resource.group, &resource.plural, subresource)
+}
+
+/// What a registry does to a new object before validation.
+pub(crate) fn prepare_for_create(server: &ApiServer, resource: &Resource, value: &mut Value) {
+    match &resource.custom {
+        Some(custom) => custom.prepare_for_create(value),
+        None => validation::prepare_for_create(&reference(resource, ""), value, server.now()),
+    }
+    strategy::prepare_namespace(resource, value);
+    normalise(resource, value);
+}
+
+pub(crate) fn validate_create(resource: &Resource, value: &Value) -> Vec<FieldError> {
+    match &resource.custom {
+        Some(custom) => custom.validate(resource, value, None, ""),
+        None => validation::validate_create(&reference(resource, ""), value),
+    }
+}
+
+/// What a registry does to a changed object before validation: the parts this (sub)resource may not write
+/// are taken from the old one, and the generation counts changes of the rest.
+pub(crate) fn prepare_for_update(resource: &Resource, subresource: &str, new: &mut Value, old: &Value) {
+    match &resource.custom {
+        Some(custom) => custom.prepare_for_update(subresource, new, old),
+        None if subresource == "binding" => {}
+        None if subresource == "finalize" => {}
+        None => validation::prepare_for_update(&reference(resource, subresource), new, old),
+    }
+    normalise(resource, new);
+}
+
+pub(crate) fn validate_update(
+    resource: &Resource,
+    subresource: &str,
+    new: &Value,
+    old: &Value,
+) -> Vec<FieldError> {
+    match &resource.custom {
+        Some(custom) => custom.validate(resource, new, Some(old), subresource),
+        None if matches!(subresource, "binding" | "finalize") => Vec::new(),
+        None => validation::validate_update(&reference(resource, subresource), new, old),
+    }
+}
+
+/// Warnings about a valid new object.
+pub(crate) fn create_warnings(_resource: &Resource, _object: &Value) -> Vec<String> {
+    Vec::new()
+}
+
+pub(crate) fn update_warnings(
+    _resource: &Resource,
+    _subresource: &str,
+    _new: &Value,
+    _old: &Value,
+) -> Vec<String> {
+    Vec::new()
+}
