@@ -2,12 +2,13 @@
 //!
 //! A shell holds connections and time, and decides nothing: what it does is what a decider told it, and what it
 //! shows is what the decider reported.
+mod health;
 mod metrics;
 mod options;
 pub mod sidecarset;
 
 pub use metrics::Metrics;
-pub use options::Options;
+pub use options::{Options, Webhook};
 
 use cluster::Door;
 use std::future::Future;

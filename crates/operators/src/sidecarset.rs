@@ -1,18 +1,41 @@
 //! The SidecarSet operator: admits pods on every replica, and upgrades them on the one that leads.
+mod admission;
 mod apply;
 mod chore;
+mod configurations;
 mod engine;
 mod reconcile;
 mod tracker;
 mod views;
 
+use crate::health::{self, Readiness};
+use crate::options::Webhook;
 use crate::{Metrics, OperatorError, Options};
 use cluster::lease::Leader;
-use cluster::{Door, LeaderOptions};
+use cluster::{
+    AdmissionServer, AdmissionServerOptions, CertificateKeeper, Door, KeeperOptions, LeaderOptions,
+    RotationOptions, ServerIdentity,
+};
 use engine::Engine;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use views::Caches;
+
+pub use admission::Admission;
+
+/// Secret, in our namespace, of the certificates all replicas share.
+const SECRET: &str = "tidegate-webhook-certs";
+
+/// An operator that is watching; its admission side may be called without sockets.
+pub struct Operator {
+    door: Door,
+    options: Arc<Options>,
+    metrics: Arc<Metrics>,
+    caches: Caches,
+    admission: Arc<Admission>,
+}
 
 /// Runs until `shutdown`.
 pub async fn run(
@@ -21,44 +44,205 @@ pub async fn run(
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), OperatorError> {
-    let options = Arc::new(options);
-    let caches = Caches::start(&door, &options.namespace);
-    let control = control(&door, &caches, &options, &metrics);
-    tokio::pin!(control);
-    tokio::pin!(shutdown);
-    tokio::select! {
-        biased;
-        () = &mut shutdown => Ok(()),
-        () = &mut control => Ok(()),
+    Operator::start(door, options, metrics).await?.run(shutdown).await
+}
+
+impl Operator {
+    /// Installs what is asked for, and begins to watch.
+    pub async fn start(door: Door, options: Options, metrics: Arc<Metrics>) -> Result<Self, OperatorError> {
+        if options.install {
+            configurations::install(&door, &options).await?;
+        }
+        let options = Arc::new(options);
+        let caches = Caches::start(&door, &options.namespace);
+        let admission = Admission::new(&door, caches.clone(), options.clone(), metrics.clone());
+        Ok(Self {
+            door,
+            options,
+            metrics,
+            caches,
+            admission: Arc::new(admission),
+        })
+    }
+
+    /// What answers reviews: ready once [`Operator::run`] has read everything there is.
+    pub fn admission(&self) -> Arc<Admission> {
+        self.admission.clone()
+    }
+
+    /// Runs until `shutdown`; then answers those who still ask, and gives the lease back.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), OperatorError> {
+        let stop = CancellationToken::new();
+        let identity = ServerIdentity::default();
+        let keeper = CertificateKeeper::new(
+            &self.door,
+            self.keeper_options(),
+            self.options.clocks.wall.clone(),
+            identity.clone(),
+        );
+        let bundle = keeper.bundle();
+        let configurations = configurations::Keeper::new(&self.door, &self.caches, &self.options, bundle);
+        let serves = self.options.listen.is_some();
+        let certificates = async {
+            match serves {
+                true => keeper.run(stop.cancelled()).await,
+                // Nobody shakes hands with a caller in this process.
+                false => drop(keeper),
+            }
+            stop.cancelled().await;
+        };
+        let admitting = async {
+            self.admission.ready().await;
+            tokio::join!(self.admission.follow(), configurations.run());
+        };
+        let health = self.health(identity.clone()).await?;
+        let server = self.server(identity, &stop).await?;
+        let control = control(&self.door, &self.caches, &self.options, &self.metrics, &stop);
+        tokio::pin!(shutdown);
+        let stopping = async {
+            (&mut shutdown).await;
+            stop.cancel();
+        };
+        tokio::select! {
+            // Serving goes on while we leave: endpoints are slow to forget us.
+            _ = async { tokio::join!(stopping, server, control) } => {}
+            _ = async { tokio::join!(certificates, admitting, health) } => {}
+        }
+        Ok(())
+    }
+
+    fn keeper_options(&self) -> KeeperOptions {
+        let namespace = &self.options.namespace;
+        let names = match &self.options.webhook {
+            Webhook::Url(url) => vec![host(url)],
+            Webhook::Service { name, .. } => vec![format!("{name}.{namespace}.svc")],
+        };
+        KeeperOptions {
+            namespace: namespace.clone(),
+            secret: SECRET.to_owned(),
+            targets: configurations::targets(&self.options),
+            rotation: RotationOptions::for_names(names),
+        }
+    }
+
+    async fn health(
+        &self,
+        identity: ServerIdentity,
+    ) -> Result<impl Future<Output = ()> + use<>, OperatorError> {
+        let listener = match self.options.metrics {
+            Some(address) => Some(health::listen(address).await?),
+            None => None,
+        };
+        let (caches, metrics, serves) = (
+            self.caches.clone(),
+            self.metrics.clone(),
+            self.options.listen.is_some(),
+        );
+        let seen = self.metrics.clone();
+        let readiness: Readiness = Arc::new(move || {
+            caches.report_ages(&seen);
+            match () {
+                () if !caches.are_synced() => Some("the caches are not filled yet".to_owned()),
+                () if serves && !identity.is_set() => Some("there is no certificate yet".to_owned()),
+                () => None,
+            }
+        });
+        Ok(async move {
+            match listener {
+                Some(listener) => health::serve(listener, metrics, readiness).await,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    async fn server(
+        &self,
+        identity: ServerIdentity,
+        stop: &CancellationToken,
+    ) -> Result<impl Future<Output = ()> + use<>, OperatorError> {
+        let ready = match self.options.listen {
+            Some(address) => {
+                let server = AdmissionServer::new(
+                    self.admission.clone(),
+                    identity,
+                    AdmissionServerOptions::default(),
+                )?;
+                Some((server, health::listen(address).await?))
+            }
+            None => None,
+        };
+        let (admission, stop) = (self.admission.clone(), stop.clone());
+        Ok(async move {
+            // Nothing is answered from a view that is not complete.
+            tokio::select! {
+                biased;
+                () = admission.ready() => {}
+                () = stop.cancelled() => return,
+            }
+            if let Some((server, listener)) = ready {
+                server.serve(listener, stop.cancelled_owned()).await;
+            }
+        })
     }
 }
 
-/// Leads, term after term.
-async fn control(door: &Door, caches: &Caches, options: &Arc<Options>, metrics: &Arc<Metrics>) {
-    caches.synced().await;
+fn host(url: &str) -> String {
+    let uri: Option<http::Uri> = url.parse().ok();
+    uri.and_then(|u| u.host().map(|h| h.trim_matches(['[', ']']).to_owned()))
+        .unwrap_or_default()
+}
+
+/// Leads, term after term, until told to stop.
+async fn control(
+    door: &Door,
+    caches: &Caches,
+    options: &Arc<Options>,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) {
+    let stopped = stop.cancelled();
+    tokio::pin!(stopped);
+    let engine = |guard| Engine::new(door, guard, caches.clone(), options.clone(), metrics.clone());
     let Some(lease) = &options.lease else {
-        let (engine, answers) = Engine::new(door, None, caches.clone(), options.clone(), metrics.clone());
-        return engine.run(answers).await;
+        let (engine, answers) = engine(None);
+        let work = async {
+            caches.synced().await;
+            engine.run(answers).await;
+        };
+        tokio::select! { () = work => {}, () = &mut stopped => {} }
+        return;
     };
     loop {
         let unique = format!("{:x}", options.clocks.wall.now().as_nanosecond());
         let who = LeaderOptions::new(&options.namespace, lease, &options.identity, &unique);
-        let leader = Leader::acquire(door, who, options.clocks.clone()).await;
-        metrics.leads(leader.epoch());
-        // What the last leader wrote is seen before anything is decided.
-        caches.refresh().await;
-        let (engine, answers) = Engine::new(
-            door,
-            Some(leader.guard()),
-            caches.clone(),
-            options.clone(),
-            metrics.clone(),
-        );
-        let reason = tokio::select! {
-            reason = leader.lost() => reason,
-            () = engine.run(answers) => return,
+        let acquired = async {
+            caches.synced().await;
+            Leader::acquire(door, who, options.clocks.clone()).await
         };
+        let leader = tokio::select! {
+            biased;
+            () = &mut stopped => return,
+            leader = acquired => leader,
+        };
+        metrics.leads(leader.epoch());
+        let (engine, answers) = engine(Some(leader.guard()));
+        let work = async {
+            // What the last leader wrote is seen before anything is decided.
+            caches.refresh().await;
+            engine.run(answers).await;
+        };
+        tokio::select! {
+            reason = leader.lost() => tracing::warn!(reason, "leadership lost"),
+            () = work => {}
+            () = &mut stopped => {
+                // Dropping the engine has dropped its writes: nothing of ours comes after this.
+                let released = tokio::time::timeout(Duration::from_secs(5), leader.release()).await;
+                if !matches!(released, Ok(Ok(()))) {
+                    tracing::warn!("the lease was not given back");
+                }
+                return;
+            }
+        }
         metrics.leads(0);
-        tracing::warn!(reason, "leadership lost");
     }
 }

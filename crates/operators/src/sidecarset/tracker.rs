@@ -101,7 +101,7 @@ impl Tracker {
         };
         // Most pods are strangers: ask for the namespace only where it matters.
         let namespace = caches.namespaces.get(&ObjectKey::cluster(key.namespace.as_str()));
-        let labels = namespace.as_ref().map(|n| &n.metadata.labels);
+        let labels = namespace.as_ref().map(|n| &*n.metadata.labels);
         match PodFacts::read(plan, pod, labels) {
             Membership::Stranger => was,
             _ if options.is_excluded(&key.namespace) => {

@@ -1,5 +1,5 @@
 //! What the SidecarSet operator holds of each kind it watches.
-use cluster::resource::{CONTROLLER_REVISIONS, NAMESPACES, NODES, PODS, SIDECAR_SETS};
+use cluster::resource::{CONFIG_MAPS, CONTROLLER_REVISIONS, NAMESPACES, NODES, PODS, SIDECAR_SETS};
 use cluster::{Cache, Door, ObjectKey, WatchScope, Watched};
 use model::json::null_default;
 use model::pod::PodView;
@@ -8,6 +8,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use workload::sidecarset::revision::Revision;
+use workload::sidecarset::validate::Whitelist;
 
 /// Everything the operator watches.
 #[derive(Clone)]
@@ -46,6 +47,21 @@ impl Caches {
         );
     }
 
+    pub fn are_synced(&self) -> bool {
+        self.pods.is_synced()
+            && self.sets.is_synced()
+            && self.namespaces.is_synced()
+            && self.revisions.is_synced()
+    }
+
+    pub fn report_ages(&self, metrics: &crate::Metrics) {
+        metrics.cache_age("pods", self.pods.age());
+        metrics.cache_age("sidecarsets", self.sets.age());
+        metrics.cache_age("namespaces", self.namespaces.age());
+        metrics.cache_age("nodes", self.nodes.age());
+        metrics.cache_age("controllerrevisions", self.revisions.age());
+    }
+
     /// What everybody, a former leader above all, wrote before this call is seen after it.
     pub async fn refresh(&self) {
         tokio::join!(
@@ -77,7 +93,53 @@ pub(super) struct Meta {
     #[serde(deserialize_with = "null_default")]
     pub resource_version: String,
     #[serde(deserialize_with = "null_default")]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
+}
+
+/// An object held whole.
+#[derive(Deserialize)]
+#[serde(from = "serde_json::Value")]
+pub(super) struct Stored {
+    pub metadata: Meta,
+    pub body: serde_json::Value,
+}
+
+impl From<serde_json::Value> for Stored {
+    fn from(body: serde_json::Value) -> Self {
+        let metadata = Meta::deserialize(&body["metadata"]).unwrap_or_default();
+        Self { metadata, body }
+    }
+}
+
+/// The ConfigMap in our namespace that says which pod annotations SidecarSets may write.
+#[derive(Deserialize)]
+pub(super) struct Configuration {
+    pub metadata: Meta,
+    #[serde(default, deserialize_with = "null_default")]
+    data: BTreeMap<String, String>,
+}
+
+impl Configuration {
+    pub fn watch(door: &Door, namespace: &str) -> Cache<Self> {
+        let scope = WatchScope {
+            namespace: Some(namespace.to_owned()),
+            label_selector: None,
+            field_selector: Some(format!("metadata.name={}", keys::CONFIGURATION)),
+        };
+        Cache::start(door, CONFIG_MAPS, scope)
+    }
+
+    /// One that cannot be read allows nothing.
+    pub fn whitelist(&self) -> Option<Whitelist> {
+        let text = self.data.get(keys::WHITELIST_KEY)?;
+        match Whitelist::parse(text) {
+            Ok(whitelist) => Some(whitelist),
+            Err(error) => {
+                tracing::warn!(%error, configmap = keys::CONFIGURATION, "the whitelist cannot be read");
+                None
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -174,4 +236,4 @@ macro_rules! watched_by_meta {
     )*};
 }
 
-watched_by_meta!(Namespace, Node, StoredRevision);
+watched_by_meta!(Namespace, Node, StoredRevision, Stored, Configuration);
