@@ -87,6 +87,9 @@ fn inject_all(
         pod: pod.display_name(),
         why,
     };
+    if !pod.spec.is_some_and(Value::is_object) {
+        return Err(denied(&first.name, "the pod has no spec".to_owned()));
+    }
     let mut annotations = Annotations::read(pod).map_err(|why| denied(&first.name, why))?;
     let mut chosen = Vec::new();
     for (i, set) in matched.iter().enumerate() {
@@ -122,7 +125,7 @@ fn inject_all(
     annotations.slots(&built);
     let mut patch = Vec::new();
     built
-        .write(&pod, &mut patch)
+        .write(pod, &mut patch)
         .map_err(|(set, why)| denied(&set, why))?;
     annotations.write(input.pod, &mut patch);
     Ok(Injection {

@@ -15,11 +15,13 @@ use std::sync::Arc;
 
 pub use conversion::review_conversion;
 
+pub type NamespaceLabels = Arc<BTreeMap<String, String>>;
+
 /// What admitting a pod depends on beside the pod.
 pub struct PodWorld<'a> {
     pub sets: &'a [Arc<PreparedSidecarSet>],
     /// Labels of a namespace; `None` where it cannot be read.
-    pub namespace_labels: &'a dyn Fn(&str) -> Option<Arc<BTreeMap<String, String>>>,
+    pub namespace_labels: &'a dyn Fn(&str) -> Option<NamespaceLabels>,
     /// Never matched: our own namespace and the configured ones.
     pub excluded_namespaces: &'a BTreeSet<String>,
     pub now: Timestamp,
