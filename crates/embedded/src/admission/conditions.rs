@@ -32,7 +32,11 @@ pub(super) fn evaluate(conditions: &[Value], object: &Value, old: &Value, reques
             Err(problem) => problems.push(format!("expression '{expression}' resulted in error: {problem}")),
         }
     }
-    if problems.is_empty() { Verdict::Call } else { Verdict::Failed(problems.join(", ")) }
+    if problems.is_empty() {
+        Verdict::Call
+    } else {
+        Verdict::Failed(problems.join(", "))
+    }
 }
 
 fn run(expression: &str, context: &Context<'_>) -> Result<bool, String> {

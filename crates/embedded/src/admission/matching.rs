@@ -49,7 +49,10 @@ pub(super) fn hooks(configurations: Vec<Value>) -> Vec<Hook> {
             Some(Value::Array(webhooks)) => webhooks,
             _ => Vec::new(),
         };
-        webhooks.into_iter().map(move |webhook| Hook { configuration: name.clone(), webhook })
+        webhooks.into_iter().map(move |webhook| Hook {
+            configuration: name.clone(),
+            webhook,
+        })
     };
     named.into_iter().flat_map(of).collect()
 }
@@ -96,12 +99,19 @@ pub(super) fn invocation(
     let equivalents = sight.equivalents();
     rules
         .iter()
-        .find_map(|rule| equivalents.iter().find(|other| **other != own && rule_matches(rule, sight, other)))
+        .find_map(|rule| {
+            equivalents
+                .iter()
+                .find(|other| **other != own && rule_matches(rule, sight, other))
+        })
         .cloned()
 }
 
 fn listed(list: &Value, wanted: &str) -> bool {
-    list.as_array().into_iter().flatten().any(|item| item == "*" || item == wanted)
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .any(|item| item == "*" || item == wanted)
 }
 
 fn rule_matches(rule: &Value, sight: &Sight<'_>, seen: &Invocation) -> bool {
@@ -113,11 +123,16 @@ fn rule_matches(rule: &Value, sight: &Sight<'_>, seen: &Invocation) -> bool {
         Some("Cluster") => cluster_wide,
         _ => true,
     };
-    let resource = rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str).any(|text| {
-        let (resource, subresource) = text.split_once('/').unwrap_or((text, ""));
-        (resource == "*" || resource == seen.resource)
-            && (subresource == "*" || subresource == attributes.subresource)
-    });
+    let resource = rule["resources"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .any(|text| {
+            let (resource, subresource) = text.split_once('/').unwrap_or((text, ""));
+            (resource == "*" || resource == seen.resource)
+                && (subresource == "*" || subresource == attributes.subresource)
+        });
     scope
         && resource
         && listed(&rule["operations"], attributes.operation.as_str())
@@ -155,7 +170,9 @@ fn namespace_matches(webhook: &Value, sight: &Sight<'_>, object: Option<&Value>)
 fn object_matches(webhook: &Value, object: Option<&Value>, old: Option<&Value>) -> bool {
     let selector = &webhook["objectSelector"];
     let fits = |object: Option<&Value>| {
-        object.is_some_and(|o| o["metadata"].is_object() && selector_matches(selector, &o["metadata"]["labels"]))
+        object.is_some_and(|o| {
+            o["metadata"].is_object() && selector_matches(selector, &o["metadata"]["labels"])
+        })
     };
     is_everything(selector) || fits(object) || fits(old)
 }

@@ -28,9 +28,9 @@ pub(super) fn request(
     object: Option<&Value>,
     old: Option<&Value>,
 ) -> Value {
-    let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
-    let resource =
-        |group: &str, version: &str, name: &str| json!({"group": group, "version": version, "resource": name});
+    let kind =
+        |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let resource = |group: &str, version: &str, name: &str| json!({"group": group, "version": version, "resource": name});
     let own = &attributes.kind;
     let mut out = json!({
         "uid": uid,
@@ -73,7 +73,8 @@ pub(super) fn envelope(version: &str, request: Value) -> Value {
 
 /// Checks an answer as a real server does; the error says what is wrong with it.
 pub(super) fn read(body: &[u8], version: &str, uid: &str, mutating: bool) -> Result<Answer, String> {
-    let review: Value = serde_json::from_slice(body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))?;
+    let review: Value = serde_json::from_slice(body)
+        .map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))?;
     let response = &review["response"];
     if !response.is_object() {
         return Err("webhook response was absent".to_owned());
@@ -87,13 +88,19 @@ pub(super) fn read(body: &[u8], version: &str, uid: &str, mutating: bool) -> Res
         }
         if review["apiVersion"] != version || review["kind"] != "AdmissionReview" {
             let got = format!("{}, Kind={}", text(&review["apiVersion"]), text(&review["kind"]));
-            return Err(format!("expected webhook response of {version}, Kind=AdmissionReview, got {got}"));
+            return Err(format!(
+                "expected webhook response of {version}, Kind=AdmissionReview, got {got}"
+            ));
         }
         check_patch(&patch, kind, mutating)?;
     }
     let patch = match patch.is_empty() || !mutating {
         true => None,
-        false => Some(STANDARD.decode(patch).map_err(|e| format!("illegal base64 data: {e}"))?),
+        false => Some(
+            STANDARD
+                .decode(patch)
+                .map_err(|e| format!("illegal base64 data: {e}"))?,
+        ),
     };
     let strings = response["warnings"].as_array().into_iter().flatten();
     let audit = response["auditAnnotations"].as_object().into_iter().flatten();
@@ -126,7 +133,11 @@ pub(super) fn denial(hook: &Hook, result: &Value) -> Status {
         ("", reason) => format!("{denied}: {reason}"),
         (message, _) => format!("{denied}: {message}"),
     };
-    let code = result["code"].as_u64().and_then(|c| u16::try_from(c).ok()).unwrap_or(0).max(400);
+    let code = result["code"]
+        .as_u64()
+        .and_then(|c| u16::try_from(c).ok())
+        .unwrap_or(0)
+        .max(400);
     Status {
         code,
         reason: std::borrow::Cow::Owned(text("reason").to_owned()),

@@ -26,7 +26,12 @@ const MAX_ANSWER: usize = 4 * 1024 * 1024;
 const MAX_IDLE: usize = 32;
 
 /// Posts `body` to the webhook of `client_config`. The error is worded as a real server's client words it.
-pub(super) async fn post(server: &ApiServer, config: &Value, seconds: u64, body: Bytes) -> Result<Bytes, String> {
+pub(super) async fn post(
+    server: &ApiServer,
+    config: &Value,
+    seconds: u64,
+    body: Bytes,
+) -> Result<Bytes, String> {
     let target = Target::parse(server, config)?;
     let path = with_timeout(&target.path, seconds);
     let url = format!("https://{}:{}{path}", target.host, target.port);
@@ -34,7 +39,9 @@ pub(super) async fn post(server: &ApiServer, config: &Value, seconds: u64, body:
         let answer = handler(WebhookRequest { path, body }).await;
         return answer.map_err(|why| format!("Post {url:?}: {why}"));
     }
-    let address = target.address(server).map_err(|why| format!("Post {url:?}: {why}"))?;
+    let address = target
+        .address(server)
+        .map_err(|why| format!("Post {url:?}: {why}"))?;
     let answer = exchange(&target, &address, &path, body).await;
     let (status, bytes) = answer.map_err(|why| format!("Post {url:?}: {why}"))?;
     match status {
@@ -42,7 +49,9 @@ pub(super) async fn post(server: &ApiServer, config: &Value, seconds: u64, body:
         StatusCode::NOT_FOUND => Err("the server could not find the requested resource".to_owned()),
         _ => {
             let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-            Err(format!("an error on the server ({text:?}) has prevented the request from succeeding"))
+            Err(format!(
+                "an error on the server ({text:?}) has prevented the request from succeeding"
+            ))
         }
     }
 }
@@ -60,13 +69,26 @@ struct Target {
 impl Target {
     fn parse(server: &ApiServer, config: &Value) -> Result<Self, String> {
         let _ = server;
-        let authorities = config["caBundle"].as_str().map(|b| STANDARD.decode(b)).transpose();
-        let authorities = authorities.map_err(|e| format!("caBundle: {e}"))?.unwrap_or_default();
+        let authorities = config["caBundle"]
+            .as_str()
+            .map(|b| STANDARD.decode(b))
+            .transpose();
+        let authorities = authorities
+            .map_err(|e| format!("caBundle: {e}"))?
+            .unwrap_or_default();
         if let Some(url) = config["url"].as_str() {
             let uri: Uri = url.parse().map_err(|e| format!("Unparsable webhook URL: {e}"))?;
             let host = uri.host().unwrap_or_default().to_owned();
-            let path = uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
-            return Ok(Self { host, port: uri.port_u16().unwrap_or(443), path, authorities, service: None });
+            let path = uri
+                .path_and_query()
+                .map_or_else(|| "/".to_owned(), ToString::to_string);
+            return Ok(Self {
+                host,
+                port: uri.port_u16().unwrap_or(443),
+                path,
+                authorities,
+                service: None,
+            });
         }
         let service = &config["service"];
         let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
@@ -74,12 +96,21 @@ impl Target {
         if name.is_empty() {
             return Err("webhook configuration must have either service or URL".to_owned());
         }
-        let port = service["port"].as_u64().and_then(|p| u16::try_from(p).ok()).unwrap_or(443);
+        let port = service["port"]
+            .as_u64()
+            .and_then(|p| u16::try_from(p).ok())
+            .unwrap_or(443);
         let path = match text("path") {
             path if path.starts_with('/') => path,
             path => format!("/{path}"),
         };
-        Ok(Self { host: format!("{name}.{namespace}.svc"), port, path, authorities, service: Some((namespace, name)) })
+        Ok(Self {
+            host: format!("{name}.{namespace}.svc"),
+            port,
+            path,
+            authorities,
+            service: Some((namespace, name)),
+        })
     }
 
     /// `ip:port` of an endpoint of the service, or the URL's own host and port.
@@ -89,7 +120,10 @@ impl Target {
         };
         let get = |group: &str, plural: &str| {
             let key = object_key(Some(namespace), name);
-            server.store().get(&StorageKey::new(group, plural), &key).map(|o| o.bare())
+            server
+                .store()
+                .get(&StorageKey::new(group, plural), &key)
+                .map(|o| o.bare())
         };
         let service = get("", "services").ok_or_else(|| format!("service {name:?} not found"))?;
         if service["spec"]["type"] == "ExternalName" {
@@ -97,11 +131,22 @@ impl Target {
             return Ok(format!("{host}:{}", self.port));
         }
         let ports = service["spec"]["ports"].as_array();
-        let port = ports.into_iter().flatten().find(|p| p["port"].as_u64() == Some(self.port.into()));
+        let port = ports
+            .into_iter()
+            .flatten()
+            .find(|p| p["port"].as_u64() == Some(self.port.into()));
         let port = port.ok_or_else(|| format!("no service port {} found for service {name:?}", self.port))?;
-        let slices = server.store().snapshot(&StorageKey::new("discovery.k8s.io", "endpointslices"), &format!("{namespace}/"));
-        let slices = slices.1.into_iter().filter(|s| s.label("kubernetes.io/service-name") == Some(name));
-        let found = slices.map(|s| s.bare()).find_map(|slice| from_slice(&slice, port));
+        let slices = server.store().snapshot(
+            &StorageKey::new("discovery.k8s.io", "endpointslices"),
+            &format!("{namespace}/"),
+        );
+        let slices = slices
+            .1
+            .into_iter()
+            .filter(|s| s.label("kubernetes.io/service-name") == Some(name));
+        let found = slices
+            .map(|s| s.bare())
+            .find_map(|slice| from_slice(&slice, port));
         let found = found.or_else(|| get("", "endpoints").and_then(|e| from_endpoints(&e, port)));
         found.ok_or_else(|| format!("no endpoints available for service {name:?}"))
     }
@@ -114,7 +159,10 @@ fn same_port<'a>(ports: &'a Value, port: &Value) -> Option<&'a Value> {
 
 fn from_slice(slice: &Value, port: &Value) -> Option<String> {
     let number = same_port(&slice["ports"], port)?["port"].as_u64()?;
-    let ready = slice["endpoints"].as_array()?.iter().find(|e| e["conditions"]["ready"] != false)?;
+    let ready = slice["endpoints"]
+        .as_array()?
+        .iter()
+        .find(|e| e["conditions"]["ready"] != false)?;
     Some(join(ready["addresses"][0].as_str()?, number))
 }
 
@@ -126,7 +174,11 @@ fn from_endpoints(endpoints: &Value, port: &Value) -> Option<String> {
 }
 
 fn join(ip: &str, port: u64) -> String {
-    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+    if ip.contains(':') {
+        format!("[{ip}]:{port}")
+    } else {
+        format!("{ip}:{port}")
+    }
 }
 
 fn with_timeout(path: &str, seconds: u64) -> String {
@@ -142,8 +194,17 @@ fn idle() -> &'static Idle {
     IDLE.get_or_init(Idle::default)
 }
 
-async fn exchange(target: &Target, address: &str, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), String> {
-    let key = (target.host.clone(), address.to_owned(), target.authorities.clone());
+async fn exchange(
+    target: &Target,
+    address: &str,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), String> {
+    let key = (
+        target.host.clone(),
+        address.to_owned(),
+        target.authorities.clone(),
+    );
     let request = |body: Bytes| {
         Request::builder()
             .method(Method::POST)
@@ -192,20 +253,30 @@ async fn send(
     connection: &mut SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), String> {
-    let answer = connection.send_request(request).await.map_err(|e| e.to_string())?;
+    let answer = connection
+        .send_request(request)
+        .await
+        .map_err(|e| e.to_string())?;
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?;
+    let body = Limited::new(answer.into_body(), MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|e| e.to_string())?;
     Ok((status, body.to_bytes()))
 }
 
 async fn connect(target: &Target, address: &str) -> Result<SendRequest<Full<Bytes>>, String> {
-    let stream = TcpStream::connect(address).await.map_err(|e| format!("dial tcp {address}: connect: {}", plain(&e)))?;
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|e| format!("dial tcp {address}: connect: {}", plain(&e)))?;
     // The connection is only as good as the request: Nagle would cost a round trip each.
     let _ = stream.set_nodelay(true);
     let name = ServerName::try_from(target.host.clone()).map_err(|e| e.to_string())?;
     let connector = TlsConnector::from(tls_config(&target.authorities)?);
     let stream = connector.connect(name, stream).await.map_err(|e| untrusted(&e))?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| e.to_string())?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "webhook connection ended");

@@ -57,7 +57,9 @@ pub(super) async fn mutate(
         passes.require_previous();
     }
     for hook in hooks(sight.configurations("mutatingwebhookconfigurations")) {
-        let Some(seen) = concerned(&hook, sight, present(object), old)? else { continue };
+        let Some(seen) = concerned(&hook, sight, present(object), old)? else {
+            continue;
+        };
         if passes.reinvoking && !passes.due.contains(&hook.id()) {
             continue;
         }
@@ -134,8 +136,13 @@ fn concerned(
     object: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<Option<Invocation>, Status> {
-    let Some(seen) = invocation(hook, sight, object, old) else { return Ok(None) };
-    let conditions = hook.webhook["matchConditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(seen) = invocation(hook, sight, object, old) else {
+        return Ok(None);
+    };
+    let conditions = hook.webhook["matchConditions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     if conditions.is_empty() {
         return Ok(Some(seen));
     }
@@ -143,7 +150,12 @@ fn concerned(
     let before = sight.seen_as(old, &seen).map_err(Failed::into_status)?;
     let request = review::request(sight.attributes, &seen, "", None, None);
     let null = Value::Null;
-    match evaluate(conditions, shown.as_ref().unwrap_or(&null), before.as_ref().unwrap_or(&null), &request) {
+    match evaluate(
+        conditions,
+        shown.as_ref().unwrap_or(&null),
+        before.as_ref().unwrap_or(&null),
+        &request,
+    ) {
         Verdict::Call => Ok(Some(seen)),
         Verdict::Skip => Ok(None),
         Verdict::Failed(_) if hook.ignores_failures() => Ok(None),
@@ -163,7 +175,9 @@ impl Failed {
 impl Sight<'_> {
     fn seen_as(&self, object: Option<&Value>, seen: &Invocation) -> Result<Option<Value>, Failed> {
         let Some(object) = object else { return Ok(None) };
-        self.converted(object.clone(), &seen.kind).map(Some).map_err(Failed::Refused)
+        self.converted(object.clone(), &seen.kind)
+            .map(Some)
+            .map_err(Failed::Refused)
     }
 }
 
@@ -177,7 +191,9 @@ async fn call_mutating(
     let shown = sight.seen_as(present(object), seen)?;
     let before = sight.seen_as(old, seen)?;
     let answer = call(sight, hook, seen, shown.as_ref(), before.as_ref(), true).await?;
-    let Some(patch) = answer.patch else { return Ok((false, answer.warnings)) };
+    let Some(patch) = answer.patch else {
+        return Ok((false, answer.warnings));
+    };
     let patch: json_patch::Patch = serde_json::from_slice(&patch)
         .map_err(|e| Failed::Call(format!("received undecodable patch in webhook response: {e}")))?;
     if patch.0.is_empty() {
@@ -224,16 +240,29 @@ async fn call(
     let body = serde_json::to_vec(&review::envelope(version, request))
         .map_err(|e| Failed::Call(format!("could not create admission objects: {e}")))?;
     let seconds = hook.webhook["timeoutSeconds"].as_u64().unwrap_or(10);
-    let posted = transport::post(sight.server, &hook.webhook["clientConfig"], seconds, Bytes::from(body));
+    let posted = transport::post(
+        sight.server,
+        &hook.webhook["clientConfig"],
+        seconds,
+        Bytes::from(body),
+    );
     let bytes = match tokio::time::timeout(Duration::from_secs(seconds), posted).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(why)) => return Err(Failed::Call(format!("failed to call webhook: {why}"))),
-        Err(_) => return Err(Failed::Call("failed to call webhook: context deadline exceeded".to_owned())),
+        Err(_) => {
+            return Err(Failed::Call(
+                "failed to call webhook: context deadline exceeded".to_owned(),
+            ));
+        }
     };
     let answer = review::read(&bytes, version, &uid, mutating)
         .map_err(|why| Failed::Call(format!("received invalid webhook response: {why}")))?;
     for (key, value) in &answer.audit {
         tracing::debug!(webhook = hook.name(), key, value, "audit annotation");
     }
-    if answer.allowed { Ok(answer) } else { Err(Failed::Refused(review::denial(hook, &answer.result))) }
+    if answer.allowed {
+        Ok(answer)
+    } else {
+        Err(Failed::Refused(review::denial(hook, &answer.result)))
+    }
 }
