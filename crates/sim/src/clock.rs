@@ -33,6 +33,10 @@ impl Clock for TokioClock {
 pub struct WallClock;
 
 impl Clock for WallClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the Clock that shells are given"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }

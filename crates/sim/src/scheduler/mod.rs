@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pod::Pod;
 pub use fit::Node;
+pub(crate) use fit::wanted_by_pod;
 use fit::{Demand, Placed};
 
 const IN_FLIGHT: usize = 64;
