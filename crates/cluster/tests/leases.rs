@@ -16,6 +16,9 @@ use tidegate_cluster::lease::{BootClock, TokioBootClock};
 use tidegate_cluster::resource::PODS;
 use tidegate_cluster::{Clocks, Leader, LeaderOptions, PatchKind};
 
+/// Who led, in order: epochs and guards.
+type Terms = Vec<(u64, Arc<tidegate_cluster::LeaderGuard>)>;
+
 struct Noon;
 
 impl Clock for Noon {
@@ -148,7 +151,7 @@ async fn a_leader_that_was_suspended_may_not_write_when_it_wakes() {
 async fn terms_of_different_leaders_never_overlap_however_the_network_fails() {
     for seed in 0..40u64 {
         let (server, _, deaf) = lease_server();
-        let holders: Arc<Mutex<Vec<(u64, Arc<tidegate_cluster::LeaderGuard>)>>> = Arc::default();
+        let holders: Arc<Mutex<Terms>> = Arc::default();
         let clocks = clocks();
         let mut tasks = Vec::new();
         for n in 0..3u64 {

@@ -3,6 +3,8 @@
 //! Each object is decoded on its own, straight from bytes into the projection. A cache knows which of our own
 //! writes it has not seen yet ([`Cache::is_current_for`]), so that nothing is decided on a state older than them.
 mod changes;
+mod event;
+mod snapshot;
 mod store;
 #[cfg(test)]
 mod store_tests;
@@ -18,7 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use changes::Changes;
-pub use store::Snapshot;
+pub use snapshot::Snapshot;
 
 use crate::{Deleted, Door, ObjectKey, Resource, WriteReceipt};
 use store::Store;

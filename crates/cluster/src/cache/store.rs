@@ -8,14 +8,10 @@ use imbl::OrdMap;
 use tokio::time::Instant;
 
 use super::changes::{Changes, Queue};
+use super::snapshot::Snapshot;
 use super::{CacheHealth, Watched};
 use crate::ObjectKey;
 use crate::key::compare_versions;
-
-/// Objects by key, as of one moment.
-pub struct Snapshot<T> {
-    objects: OrdMap<ObjectKey, Arc<T>>,
-}
 
 pub(super) struct Store<T> {
     objects: OrdMap<ObjectKey, Arc<T>>,
@@ -52,7 +48,8 @@ enum Until {
 
 /// A list in progress: what of it was seen, and which waits began before it.
 struct Relist {
-    seen: BTreeSet<ObjectKey>,
+    /// `None` when nothing was held before: then all that is held was seen.
+    seen: Option<BTreeSet<ObjectKey>>,
     began: u64,
 }
 
@@ -120,8 +117,9 @@ impl<T: Watched> Store<T> {
 
     /// A list begins: what it does not name is gone at its end.
     pub(super) fn begin_relist(&mut self) {
+        let seen = (!self.objects.is_empty() || !self.bad.is_empty()).then(BTreeSet::new);
         self.relist = Some(Relist {
-            seen: BTreeSet::new(),
+            seen,
             began: self.clock,
         });
     }
@@ -154,17 +152,19 @@ impl<T: Watched> Store<T> {
         if began >= self.wanted {
             self.wanted = 0;
         }
-        let gone: Vec<ObjectKey> = self
-            .objects
-            .keys()
-            .filter(|key| !seen.contains(*key))
-            .cloned()
-            .collect();
-        for key in gone {
-            self.objects.remove(&key);
-            self.tell(&key);
+        if let Some(seen) = seen {
+            let gone: Vec<ObjectKey> = self
+                .objects
+                .keys()
+                .filter(|key| !seen.contains(*key))
+                .cloned()
+                .collect();
+            for key in gone {
+                self.objects.remove(&key);
+                self.tell(&key);
+            }
+            self.bad.retain(|key, _| seen.contains(key));
         }
-        self.bad.retain(|key, _| seen.contains(key));
         self.version = version.to_owned();
         // The list was asked for after these waits began, and lists are consistent: it shows what they waited for.
         let version = &self.version;
@@ -203,8 +203,8 @@ impl<T: Watched> Store<T> {
         if self.relist.is_none() && !self.advance(version) {
             return false;
         }
-        if let Some(relist) = &mut self.relist {
-            relist.seen.remove(key);
+        if let Some(Relist { seen: Some(seen), .. }) = &mut self.relist {
+            seen.remove(key);
         }
         self.bad.remove(key);
         let waits_on = self.awaited.get(key).is_some_and(|awaited| match &awaited.until {
@@ -317,13 +317,10 @@ impl<T: Watched> Store<T> {
 
     /// Marks a key as seen by the list in progress; false if there is none.
     fn note_seen(&mut self, key: &ObjectKey) -> bool {
-        match &mut self.relist {
-            Some(relist) => {
-                relist.seen.insert(key.clone());
-                true
-            }
-            None => false,
+        if let Some(Relist { seen: Some(seen), .. }) = &mut self.relist {
+            seen.insert(key.clone());
         }
+        self.relist.is_some()
     }
 
     /// Moves on to a version told by the watch; refuses to go back (a restored etcd does).
@@ -398,45 +395,4 @@ impl Until {
 /// Opaque versions are only ever the same.
 fn newer_or_same(version: &str, wanted: &str) -> bool {
     version == wanted || compare_versions(version, wanted).is_some_and(Ordering::is_ge)
-}
-
-impl<T> Snapshot<T> {
-    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
-        self.objects.get(key)
-    }
-
-    pub fn len(&self) -> usize {
-        self.objects.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.objects.is_empty()
-    }
-
-    /// In key order: by namespace, then name.
-    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<T>)> {
-        self.objects.iter()
-    }
-
-    pub fn values(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.objects.values()
-    }
-
-    /// The objects of one namespace, found without walking the others.
-    pub fn in_namespace<'a>(
-        &'a self,
-        namespace: &'a str,
-    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<T>)> {
-        self.objects
-            .range(ObjectKey::new(namespace, "")..)
-            .take_while(move |(key, _)| key.namespace == namespace)
-    }
-}
-
-impl<T> Clone for Snapshot<T> {
-    fn clone(&self) -> Self {
-        Snapshot {
-            objects: self.objects.clone(),
-        }
-    }
 }

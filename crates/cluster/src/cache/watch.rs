@@ -10,9 +10,10 @@ use http::Method;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use super::event::{End, decode, warn_bad};
 use super::{Shared, WatchScope, Watched};
 use crate::door::ListOptions;
-use crate::door::ask::{Again, Ask, push_query, title, undecodable};
+use crate::door::ask::{Again, Ask, push_query, title};
 use crate::error::StatusBody;
 use crate::frame::{Lines, Named, Piece, WatchLine};
 use crate::key::compare_versions;
@@ -33,21 +34,6 @@ const INITIAL_PATIENCE: Duration = Duration::from_secs(30);
 const FAILURES_UNTIL_RELIST: u32 = 3;
 /// Why a list was made that somebody asked for: no trouble, and no reason to wait.
 const WANTED: &str = "asked for";
-
-/// How a watch ended.
-#[derive(Debug)]
-enum End {
-    /// By the server, between two lines.
-    Closed,
-    /// No answer, a refusal, or cut off.
-    Failed(String),
-    /// No bytes for too long.
-    Stalled,
-    /// Where we are is of no use any more.
-    Stale(&'static str),
-    /// The server cannot stream its initial events.
-    NoInitialEvents,
-}
 
 struct Watching<T: Watched> {
     door: Door,
@@ -423,27 +409,6 @@ impl<T: Watched> Watching<T> {
     fn turn(&self, turn: WatchTurn) {
         self.door.options().observer.watch(&self.resource, &turn);
     }
-}
-
-type Bad = (Option<ObjectKey>, String, String);
-
-/// An object, or who it is and why it could not be read.
-fn decode<T: Watched>(resource: &Resource, piece: Piece<'_>) -> Result<T, Bad> {
-    let bytes = match piece {
-        Piece::Object(bytes) => bytes,
-        Piece::Oversized(size) => return Err((None, String::new(), format!("an object of {size} bytes"))),
-    };
-    serde_json::from_slice(bytes).map_err(|error| {
-        let named: Option<Named> = serde_json::from_slice(bytes).ok();
-        let metadata = named.unwrap_or_default().metadata;
-        let key = (!metadata.name.is_empty()).then(|| ObjectKey::new(&metadata.namespace, &metadata.name));
-        (key, metadata.resource_version, undecodable(resource, &error))
-    })
-}
-
-fn warn_bad(resource: &Resource, key: Option<&ObjectKey>, reason: &str) {
-    let key = key.map_or("(unnamed)".to_owned(), ToString::to_string);
-    tracing::warn!(%resource, %key, reason, "an object could not be decoded");
 }
 
 fn drop_piece(_: Piece<'_>) {}

@@ -1,5 +1,6 @@
 //! The door itself: who is asked, with what patience, and how much at a time.
 mod applied;
+mod options;
 mod read;
 mod send;
 mod write;
@@ -16,8 +17,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tower::Service;
 
+pub use options::{DeleteOptions, Deleted, PatchKind, Preconditions, Propagation, WriteReceipt};
 pub use read::{ListOptions, Listed, Page};
-pub use write::{DeleteOptions, Deleted, PatchKind, Preconditions, Propagation, WriteReceipt};
 
 /// How requests are made, for the watch.
 pub(crate) mod ask {

@@ -1,0 +1,52 @@
+//! All objects of a cache, as of one moment.
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::ObjectKey;
+
+/// Objects by key, as of one moment.
+pub struct Snapshot<T> {
+    pub(super) objects: OrdMap<ObjectKey, Arc<T>>,
+}
+
+impl<T> Snapshot<T> {
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
+        self.objects.get(key)
+    }
+
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// In key order: by namespace, then name.
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<T>)> {
+        self.objects.iter()
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.objects.values()
+    }
+
+    /// The objects of one namespace, found without walking the others.
+    pub fn in_namespace<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<T>)> {
+        self.objects
+            .range(ObjectKey::new(namespace, "")..)
+            .take_while(move |(key, _)| key.namespace == namespace)
+    }
+}
+
+impl<T> Clone for Snapshot<T> {
+    fn clone(&self) -> Self {
+        Snapshot {
+            objects: self.objects.clone(),
+        }
+    }
+}
