@@ -31,6 +31,8 @@ pub(crate) enum Work {
     OwnerWaits(StorageKey, String),
     /// An object whose owners may not exist.
     Dependent(StorageKey, String),
+    /// A CustomResourceDefinition that is new, changed, or being deleted.
+    Definition(String),
 }
 
 /// Work waiting, each piece once.
@@ -95,6 +97,7 @@ async fn perform(server: &ApiServer, work: Work) {
         Work::OwnerGone { uid } => garbage::owner_gone(server, &uid).await,
         Work::OwnerWaits(table, key) => garbage::owner_waits(server, &table, &key).await,
         Work::Dependent(table, key) => garbage::dependent(server, &table, &key).await,
+        Work::Definition(name) => definition(server, &name).await,
     };
     if let Err(status) = result {
         tracing::warn!(?work, %status, "a built-in controller failed");
@@ -114,7 +117,7 @@ pub(crate) fn created(server: &ApiServer, resource: &Resource, object: &Stored) 
             Work::Dependent(resource.storage.clone(), object.key.to_string()),
         );
     }
-    concerns_catalog(server, resource);
+    concerns_catalog(server, resource, object);
 }
 
 /// Told of every object that was changed.
@@ -133,7 +136,7 @@ pub(crate) fn updated(server: &ApiServer, resource: &Resource, object: &Stored) 
             Work::Dependent(resource.storage.clone(), object.key.to_string()),
         );
     }
-    concerns_catalog(server, resource);
+    concerns_catalog(server, resource, object);
 }
 
 /// Told of every object that is gone.
@@ -154,13 +157,26 @@ pub(crate) fn deleted(server: &ApiServer, resource: &Resource, object: &Stored) 
     {
         push(server, Work::Namespace(namespace.to_owned()));
     }
-    concerns_catalog(server, resource);
+    concerns_catalog(server, resource, object);
+    if resource.custom.is_some() {
+        let (_, definitions) = store.snapshot(&crate::custom::definitions(), "");
+        let name = format!("{}.{}", resource.plural, resource.group);
+        if definitions.iter().any(|d| d.deleting && d.name() == name) {
+            push(server, Work::Definition(name));
+        }
+    }
 }
 
-fn concerns_catalog(server: &ApiServer, resource: &Resource) {
+fn concerns_catalog(server: &ApiServer, resource: &Resource, object: &Stored) {
     if resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
         crate::custom::reload(server);
+        push(server, Work::Definition(object.name().to_owned()));
     }
+}
+
+async fn definition(server: &ApiServer, name: &str) -> Result<(), crate::status::Status> {
+    crate::custom::establish(server, name).await?;
+    crate::custom::clean_up(server, name).await
 }
 
 fn push(server: &ApiServer, work: Work) {

@@ -323,6 +323,7 @@ fn check_preconditions(resource: &Resource, options: &DeleteOptions, stored: &St
 fn mark(call: &Call, resource: &Resource, options: &DeleteOptions, old: &Value) -> (Value, bool) {
     let mut next = old.clone();
     let finalizers = options.finalizers(resource, &metadata::finalizers(old));
+    let finalizers = pipeline::finalizers_of_deletion(call, resource, old, finalizers);
     metadata::set_finalizers(&mut next, &finalizers);
     let grace = match resource.is("", "pods") {
         true => pod_grace(options, old),

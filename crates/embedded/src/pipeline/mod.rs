@@ -14,7 +14,7 @@ use crate::status::Status;
 pub(crate) use merging::{
     Writer, apply, is_noop, json_patch, merge_patch, parse_merge_patch, strategic_patch, track_update,
 };
-pub(crate) use strategy::{creates_on_update, may_vanish, updates_unconditionally};
+pub(crate) use strategy::{creates_on_update, finalizers_of_deletion, may_vanish, updates_unconditionally};
 
 /// The schema of what a resource serves.
 pub(crate) struct Schema<'a> {
@@ -79,7 +79,10 @@ pub(crate) fn prune_kind(
 pub(crate) fn default(resource: &Resource, value: &mut Value) {
     match &resource.custom {
         Some(custom) => custom.default(value),
-        None => apischema::defaults::apply(&gvk(resource), value),
+        None => {
+            apischema::defaults::apply(&gvk(resource), value);
+            strategy::default_definition(resource, value);
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::catalog::Resource;
+use crate::catalog::{Resource, StorageKey};
+use crate::custom::CLEANUP;
 use crate::metadata;
+use crate::service::Call;
 
 /// Kinds that an update creates where they are absent.
 pub(crate) fn creates_on_update(resource: &Resource) -> bool {
@@ -63,4 +65,52 @@ pub(crate) fn prepare_namespace(resource: &Resource, value: &mut Value) {
         }
     }
     value["status"]["phase"] = "Active".into();
+}
+
+/// The finalizers an object has from its deletion on: a definition waits for the objects of its kind.
+pub(crate) fn finalizers_of_deletion(
+    call: &Call,
+    resource: &Resource,
+    object: &Value,
+    mut finalizers: Vec<String>,
+) -> Vec<String> {
+    if !resource.is("apiextensions.k8s.io", "customresourcedefinitions") || metadata::is_deleting(object) {
+        return finalizers;
+    }
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let table = StorageKey::new(text("/spec/group"), text("/spec/names/plural"));
+    if call.store().count(&table, "") > 0 && !finalizers.iter().any(|f| f == CLEANUP) {
+        finalizers.push(CLEANUP.to_owned());
+    }
+    finalizers
+}
+
+/// A definition's names are filled in from its kind.
+pub(crate) fn default_definition(resource: &Resource, value: &mut Value) {
+    if !resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        return;
+    }
+    let Some(kind) = value
+        .pointer("/spec/names/kind")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+    else {
+        return;
+    };
+    let names = &mut value["spec"]["names"];
+    let absent = |v: &Value| v.as_str().is_none_or(str::is_empty);
+    if absent(&names["singular"]) {
+        names["singular"] = kind.to_lowercase().into();
+    }
+    if absent(&names["listKind"]) {
+        names["listKind"] = format!("{kind}List").into();
+    }
+    if value["spec"]["conversion"].is_null() {
+        value["spec"]["conversion"] = json!({"strategy": "None"});
+    }
 }
