@@ -13,7 +13,7 @@ use annotations::Annotations;
 use build::Built;
 use model::time::Timestamp;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 pub use annotations::patch_annotations;
@@ -102,7 +102,7 @@ fn inject_all(
             content.as_ref().map_err(|why| denied(&set.name, why.clone()))?,
         ));
     }
-    let declared: Vec<&str> = matched
+    let declared: HashSet<&str> = matched
         .iter()
         .flat_map(|s| &s.declared_names)
         .map(String::as_str)

@@ -5,7 +5,7 @@ use super::{
 };
 use model::sidecarset::{TransferEnv, keys};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Everything to inject, over all SidecarSets.
 #[derive(Default)]
@@ -17,7 +17,11 @@ pub(super) struct Built {
     /// Names (without slot suffix) of hot-upgrade containers.
     pub(super) hot: Vec<String>,
     keeps_init_order: bool,
+    /// Steps and copies so far: objects within the API's size limit can still multiply into gigabytes.
+    work: usize,
 }
+
+const MOST_WORK: usize = 2_000_000;
 
 struct Sidecar {
     set: String,
@@ -36,7 +40,7 @@ impl Built {
         set: &PreparedSidecarSet,
         content: &PreparedRevision,
         pod: &PodParts<'_>,
-        declared: &[&str],
+        declared: &HashSet<&str>,
     ) -> Result<(), String> {
         for c in &content.containers {
             let sidecars = self.sidecars(&set.name, c, pod, declared)?;
@@ -93,12 +97,17 @@ impl Built {
 
     /// A name is free, or taken by an injected container in the same list, which is then replaced.
     fn check_names(&self, pod: &PodParts<'_>) -> Result<(), (String, String)> {
-        let mut seen: std::collections::HashMap<&str, &str> = std::collections::HashMap::new();
-        let lists = [
-            (&self.containers, pod.containers, pod.init_containers),
-            (&self.init_containers, pod.init_containers, pod.containers),
-        ];
-        for (sidecars, same, other) in lists {
+        let mut seen: HashMap<&str, &str> = HashMap::new();
+        let index = |list: &'_ [Value]| -> HashMap<String, bool> {
+            list.iter()
+                .map(|c| (name_of(c).to_owned(), is_injected(c)))
+                .collect()
+        };
+        let (regular, init) = (index(pod.containers), index(pod.init_containers));
+        for (sidecars, same, other) in [
+            (&self.containers, &regular, &init),
+            (&self.init_containers, &init, &regular),
+        ] {
             for sidecar in sidecars {
                 let refuse = |why| Err((sidecar.set.clone(), why));
                 if let Some(first) = seen.insert(&sidecar.name, &sidecar.set) {
@@ -107,8 +116,8 @@ impl Built {
                         "container {name:?} is also injected by SidecarSet {first:?}"
                     ));
                 }
-                let own = same.iter().any(|c| name_of(c) == sidecar.name && !is_injected(c));
-                if own || other.iter().any(|c| name_of(c) == sidecar.name) {
+                let own = same.get(&sidecar.name).is_some_and(|injected| !injected);
+                if own || other.contains_key(&sidecar.name) {
                     return refuse(format!("the pod has a container {:?} of its own", sidecar.name));
                 }
             }
@@ -122,8 +131,9 @@ impl Built {
         set: &str,
         c: &PreparedContainer,
         pod: &PodParts<'_>,
-        declared: &[&str],
+        declared: &HashSet<&str>,
     ) -> Result<Vec<Sidecar>, String> {
+        self.spend(c, pod)?;
         let mut body = c.body.clone();
         let shared_env = if c.share_mounts {
             share_mounts(&mut body, pod)
@@ -135,8 +145,9 @@ impl Built {
         }
         let mut env = take_list(&mut body, "env");
         env.push(json!({"name": keys::ENV_INJECTED, "value": "true"}));
+        let mut names: HashSet<String> = env.iter().map(|e| name_of(e).to_owned()).collect();
         for more in transferred(&c.transfer_env, pod).chain(shared_env) {
-            if !env.iter().any(|e| name_of(e) == name_of(more)) {
+            if names.insert(name_of(more).to_owned()) {
                 env.push(more.clone());
             }
         }
@@ -175,6 +186,44 @@ impl Built {
         Ok(vec![slot(1), slot(2)])
     }
 
+    /// Accounts for what one container costs; an error once all together cost too much.
+    fn spend(&mut self, c: &PreparedContainer, pod: &PodParts<'_>) -> Result<(), String> {
+        let count = |field: &str| {
+            let lists = pod
+                .containers
+                .iter()
+                .map(|c| c.get(field).and_then(Value::as_array).map_or(0, Vec::len));
+            lists.sum::<usize>()
+        };
+        let transfers: usize = c.transfer_env.iter().map(|t| 1 + t.env_names.len()).sum();
+        let transferred = transfers.saturating_mul(count("env") + pod.containers.len() + 1);
+        let shared = if c.share_mounts {
+            count("volumeMounts") * 2
+        } else {
+            0
+        };
+        let devices = if c.share_devices {
+            count("volumeDevices") * 2
+        } else {
+            0
+        };
+        let targets = if c.resources.is_some() {
+            pod.containers.len()
+        } else {
+            0
+        };
+        self.work = [transferred, shared, devices, targets]
+            .into_iter()
+            .fold(self.work, usize::saturating_add);
+        if self.work > MOST_WORK {
+            return Err(format!(
+                "container {:?}: the pod and the SidecarSet are too large together",
+                c.name
+            ));
+        }
+        Ok(())
+    }
+
     /// Volumes the sidecars themselves name and the pod lacks.
     fn add_volumes(&mut self, content: &PreparedRevision, pod: &PodParts<'_>) {
         let mut wanted = BTreeSet::new();
@@ -197,8 +246,13 @@ impl Built {
 /// Replaces those whose name is there, puts the others in front of or behind the pod's own.
 fn place(ops: &mut Vec<PatchOp>, field: &str, existing: &[Value], sidecars: Vec<Sidecar>) {
     let (mut before, mut after) = (Vec::new(), Vec::new());
+    let at: HashMap<&str, usize> = existing
+        .iter()
+        .enumerate()
+        .map(|(i, c)| (name_of(c), i))
+        .collect();
     for sidecar in sidecars {
-        match existing.iter().position(|c| name_of(c) == sidecar.name) {
+        match at.get(sidecar.name.as_str()) {
             Some(at) => ops.push(PatchOp::replace(format!("/spec/{field}/{at}"), sidecar.body)),
             None if sidecar.before => before.push(sidecar.body),
             None => after.push(sidecar.body),
@@ -218,7 +272,7 @@ fn place(ops: &mut Vec<PatchOp>, field: &str, existing: &[Value], sidecars: Vec<
 /// Adds the app containers' mounts; returns the env entries their subPathExpr need.
 fn share_mounts<'a>(body: &mut Map<String, Value>, pod: &PodParts<'a>) -> Vec<&'a Value> {
     let mut mounts = take_list(body, "volumeMounts");
-    let devices = list(body, "volumeDevices");
+    let mut paths = taken_paths(&mounts, list(body, "volumeDevices"));
     let mut env = Vec::new();
     for app in pod.app_containers() {
         for mount in app
@@ -227,10 +281,7 @@ fn share_mounts<'a>(body: &mut Map<String, Value>, pod: &PodParts<'a>) -> Vec<&'
             .into_iter()
             .flatten()
         {
-            let path = text(mount, "mountPath");
-            let taken = mounts.iter().any(|m| text(m, "mountPath") == path)
-                || devices.iter().any(|d| text(d, "devicePath") == path);
-            if taken {
+            if !paths.insert(text(mount, "mountPath").to_owned()) {
                 continue;
             }
             mounts.push(mount.clone());
@@ -251,7 +302,7 @@ fn share_mounts<'a>(body: &mut Map<String, Value>, pod: &PodParts<'a>) -> Vec<&'
 
 fn share_devices(body: &mut Map<String, Value>, pod: &PodParts<'_>) {
     let mut devices = take_list(body, "volumeDevices");
-    let mounts = list(body, "volumeMounts");
+    let mut paths = taken_paths(list(body, "volumeMounts"), &devices);
     for app in pod.app_containers() {
         for device in app
             .get("volumeDevices")
@@ -259,10 +310,7 @@ fn share_devices(body: &mut Map<String, Value>, pod: &PodParts<'_>) {
             .into_iter()
             .flatten()
         {
-            let path = text(device, "devicePath");
-            let taken = devices.iter().any(|d| text(d, "devicePath") == path)
-                || mounts.iter().any(|m| text(m, "mountPath") == path);
-            if !taken {
+            if paths.insert(text(device, "devicePath").to_owned()) {
                 devices.push(device.clone());
             }
         }
@@ -270,6 +318,14 @@ fn share_devices(body: &mut Map<String, Value>, pod: &PodParts<'_>) {
     if !devices.is_empty() {
         body.insert("volumeDevices".into(), Value::Array(devices));
     }
+}
+
+fn taken_paths(mounts: &[Value], devices: &[Value]) -> HashSet<String> {
+    let mounts = mounts.iter().map(|m| text(m, "mountPath"));
+    mounts
+        .chain(devices.iter().map(|d| text(d, "devicePath")))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Env entries copied whole from named containers of the pod; what is missing is skipped.

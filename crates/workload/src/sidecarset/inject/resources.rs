@@ -4,17 +4,18 @@ use super::super::prepare::PreparedResources;
 use super::{PodParts, name_of};
 use model::quantity::Quantity;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
 /// The `resources` to inject; an error where no container is a target.
 pub(super) fn compute(
     policy: &PreparedResources,
     pod: &PodParts<'_>,
-    declared: &[&str],
+    declared: &HashSet<&str>,
 ) -> Result<Value, String> {
     let is_native = |c: &&Value| c.get("restartPolicy").and_then(Value::as_str) == Some("Always");
     let candidates = pod.init_containers.iter().filter(is_native).chain(pod.containers);
     let targets: Vec<&Value> = candidates
-        .filter(|c| policy.targets.is_match(name_of(c)) && !declared.contains(&name_of(c)))
+        .filter(|c| policy.targets.is_match(name_of(c)) && !declared.contains(name_of(c)))
         .collect();
     if targets.is_empty() {
         return Err(format!(

@@ -203,6 +203,30 @@ fn ten_thousand_containers_are_answered() {
 }
 
 #[test]
+fn a_pod_and_a_sidecarset_that_multiply_are_denied_at_once() {
+    let mut huge = pod();
+    let mounts: Vec<Value> = (0..20_000)
+        .map(|n| json!({"name": "d", "mountPath": format!("/{n}")}))
+        .collect();
+    huge["spec"]["containers"][0]["volumeMounts"] = Value::Array(mounts);
+    let mut set = sidecarset();
+    let sharing =
+        |n| json!({"name": format!("c{n}"), "image": "c", "shareVolumePolicy": {"type": "enabled"}});
+    set["spec"]["containers"] = Value::Array((0..5_000).map(sharing).collect());
+    let (answer, _) = pod_answer(
+        &envelope("pods", "CREATE", &huge, &Value::Null),
+        &prepared(set),
+        &[],
+    );
+    assert!(
+        answer["response"]["status"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("too large together")
+    );
+}
+
+#[test]
 fn what_is_no_review_is_answered_with_400() {
     let deep = "[".repeat(100_000);
     for body in [
