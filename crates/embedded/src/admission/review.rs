@@ -143,6 +143,7 @@ pub(super) fn denial(hook: &Hook, result: &Value) -> Status {
         reason: std::borrow::Cow::Owned(text("reason").to_owned()),
         message,
         details: result.get("details").filter(|d| d.is_object()).cloned(),
+        continue_token: None,
     }
 }
 
