@@ -66,7 +66,10 @@ pub struct PodState {
     busy_until: Option<Timestamp>,
     /// A plan failed; try again then at the latest.
     retry_at: Option<Timestamp>,
-    changed_by_plan: bool,
+    /// Changes the plan made to what runs; the kubelet gets an event for each.
+    changed_by_plan: u32,
+    /// There was more than one: it syncs once more after the next sync.
+    sync_again: bool,
     sync_at: Option<Timestamp>,
     seen: Option<Seen>,
     life: Life,
@@ -255,11 +258,16 @@ impl PodState {
             Life::Running => {
                 self.start_time.get_or_insert(around.now);
                 self.retry_at = None;
-                self.changed_by_plan = false;
+                self.changed_by_plan = 0;
+                let again = std::mem::take(&mut self.sync_again);
                 if self.observe_and_publish(around) {
                     self.finish_by_itself(around);
                 } else {
                     self.make_plan(around);
+                    if again {
+                        let at = around.now + around.script.until_relist(around.rng);
+                        self.ask_for_sync(at);
+                    }
                 }
             }
             Life::Stopping | Life::Removed => {}

@@ -39,7 +39,7 @@ impl PodState {
     pub(super) fn ask_for_sync(&mut self, at: Timestamp) {
         self.sync_at = Some(self.sync_at.map_or(at, |before| before.min(at)));
         // What happens while a plan is carried out is looked at afterwards anyway.
-        self.changed_by_plan |= self.busy_until.is_some() || !self.plan.is_empty();
+        self.changed_by_plan += u32::from(self.busy_until.is_some() || !self.plan.is_empty());
     }
 
     /// Takes the next act of the plan and works out how long it takes.
@@ -87,7 +87,7 @@ impl PodState {
             Act::Resize { container } => self.resize(around, &container),
             Act::StopSandbox => {
                 self.sandbox = Sandbox::Stopped;
-                self.changed_by_plan = true;
+                self.changed_by_plan += 1;
             }
             Act::Stopped => return self.stopped(around),
         }
@@ -97,9 +97,10 @@ impl PodState {
     }
 
     fn plan_done(&mut self, around: &mut Around<'_>) {
-        if self.changed_by_plan {
+        if self.changed_by_plan > 0 {
             let at = around.now + around.script.until_relist(around.rng);
             self.sync_at = Some(at);
+            self.sync_again = self.changed_by_plan > 1;
         }
         if let Some(retry) = self.retry_at.take() {
             self.ask_for_sync(retry);
@@ -114,7 +115,7 @@ impl PodState {
             around.node.next_pod_ip()
         };
         self.ip.get_or_insert(ip);
-        self.changed_by_plan = true;
+        self.changed_by_plan += 1;
         self.publish_sandbox(around);
     }
 
@@ -141,7 +142,7 @@ impl PodState {
         let code = self.stop_time(around, name).1;
         if let Some(state) = self.containers.get_mut(name) {
             state.end(at, code);
-            self.changed_by_plan = true;
+            self.changed_by_plan += 1;
         }
     }
 
@@ -149,7 +150,7 @@ impl PodState {
         let current = self.containers.get_mut(name).and_then(|c| c.current.as_mut());
         if let (Some(current), Some(container)) = (current, around.pod.container(name)) {
             current.resources.clone_from(&container.resources);
-            self.changed_by_plan = true;
+            self.changed_by_plan += 1;
         }
     }
 
@@ -256,7 +257,7 @@ impl PodState {
         let made = Made::new(&container.image, image.content.as_deref(), around.rng);
         let state = self.containers.entry(name.clone()).or_default();
         state.start(container, &script, made, at);
-        self.changed_by_plan = true;
+        self.changed_by_plan += 1;
         if container.lifecycle.post_start.is_some() {
             self.plan.push_front(Act::PostStart { container: name });
         }
