@@ -136,7 +136,30 @@ impl Keeper {
         if bundle.is_empty() && self.options.listen.is_some() {
             return Ok(());
         }
-        let config = |path: &str| client_config(&self.options, &bundle, path);
+        let (entries, validate) = self.wanted(&bundle);
+        let (mutating, validating) = (
+            &self.options.mutating_configuration,
+            &self.options.validating_configuration,
+        );
+        self.write(
+            &self.mutating,
+            &MUTATING_WEBHOOK_CONFIGURATIONS,
+            mutating,
+            entries,
+        )
+        .await?;
+        self.write(
+            &self.validating,
+            &VALIDATING_WEBHOOK_CONFIGURATIONS,
+            validating,
+            vec![validate],
+        )
+        .await
+    }
+
+    /// Entries of the mutating configuration, and the one of the validating.
+    fn wanted(&self, bundle: &str) -> (Vec<Value>, Value) {
+        let config = |path: &str| client_config(&self.options, bundle, path);
         let excluded: Vec<String> = {
             let mut all = self.options.excluded.clone();
             all.insert(self.options.namespace.clone());
@@ -156,24 +179,7 @@ impl Keeper {
         let (mutate, validate) = for_sidecarsets(&options);
         let mut entries = desired(&sets, &options);
         entries.push(mutate);
-        let (mutating, validating) = (
-            &self.options.mutating_configuration,
-            &self.options.validating_configuration,
-        );
-        self.write(
-            &self.mutating,
-            &MUTATING_WEBHOOK_CONFIGURATIONS,
-            mutating,
-            entries,
-        )
-        .await?;
-        self.write(
-            &self.validating,
-            &VALIDATING_WEBHOOK_CONFIGURATIONS,
-            validating,
-            vec![validate],
-        )
-        .await
+        (entries, validate)
     }
 
     async fn write(
