@@ -249,13 +249,6 @@ impl<'a> PodParts<'a> {
     fn app_containers(&self) -> impl Iterator<Item = &'a Value> {
         self.containers.iter().filter(|c| !is_injected(c))
     }
-
-    fn has(&self, name: &str) -> bool {
-        self.containers
-            .iter()
-            .chain(self.init_containers)
-            .any(|c| name_of(c) == name)
-    }
 }
 
 fn name_of(value: &Value) -> &str {

@@ -136,15 +136,18 @@ impl PreparedSidecarSet {
         namespace && self.selector.as_ref().is_some_and(|s| s.matches(pod_label))
     }
 
-    /// Every hash a pod may have got from this SidecarSet as it is now.
-    pub fn knows_hash(&self, hash: &str) -> bool {
-        let is = |p: &Prepared| p.as_ref().is_ok_and(|p| p.hash == hash);
-        match &self.choice {
-            Choice::Current(current) => is(current),
+    /// The content with this hash, if it is one a pod may get from this SidecarSet as it is now.
+    pub fn content_with_hash(&self, hash: &str) -> Option<&PreparedRevision> {
+        let both = match &self.choice {
+            Choice::Current(current) => [Some(current), None],
             Choice::Pinned { pinned, current } | Choice::Partial { pinned, current, .. } => {
-                is(pinned) || is(current)
+                [Some(current), Some(pinned)]
             }
-        }
+        };
+        both.into_iter()
+            .flatten()
+            .filter_map(|p| p.as_deref().ok())
+            .find(|p| p.hash == hash)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What injection writes into the pod's annotations.
 use super::build::Built;
 use super::patch::{PatchOp, escape};
-use super::{PodParts, PreparedRevision, PreparedSidecarSet};
+use super::{PodParts, PreparedContainer, PreparedRevision, PreparedSidecarSet, is_injected, name_of};
 use model::sidecarset::{PatchPodMetadata, PodHash, PodHashes, keys, parse_pod_hashes, pod_hashes_text};
 use model::time::{Timestamp, rfc3339_seconds};
 use serde_json::{Map, Value};
@@ -34,16 +34,28 @@ impl<'a> Annotations<'a> {
 
     /// Whether the pod already is what this SidecarSet, as it is now, would make of it.
     pub(super) fn is_injected(&self, set: &PreparedSidecarSet, pod: &PodParts<'_>) -> bool {
-        let Some(entry) = self.hashes.get(&set.name) else {
-            return false;
-        };
         let listed = pod
             .annotation(keys::INJECTED_LIST)
             .is_some_and(|l| l.split(',').any(|n| n == set.name));
-        let sidecars = entry.sidecars.as_deref().unwrap_or_default();
-        let present =
-            |name: &String| pod.has(name) || (pod.has(&format!("{name}-1")) && pod.has(&format!("{name}-2")));
-        listed && set.knows_hash(&entry.hash) && sidecars.iter().all(present)
+        let content = self
+            .hashes
+            .get(&set.name)
+            .and_then(|entry| set.content_with_hash(&entry.hash));
+        let Some(content) = content.filter(|_| listed) else {
+            return false;
+        };
+        // The annotations alone prove nothing: they may have been copied without the containers.
+        let has = |list: &[Value], c: &PreparedContainer| match &c.hot {
+            Some(_) => [1, 2]
+                .iter()
+                .all(|slot| find(list, &format!("{}-{slot}", c.name)).is_some()),
+            None => find(list, &c.name).is_some_and(|there| there.get("image") == c.body.get("image")),
+        };
+        content.containers.iter().all(|c| has(pod.containers, c))
+            && content
+                .init_containers
+                .iter()
+                .all(|c| has(pod.init_containers, c))
     }
 
     /// Applies patchPodMetadata.
@@ -129,6 +141,11 @@ impl<'a> Annotations<'a> {
         let existing = self.existing.and_then(|e| e.get(key)).and_then(Value::as_str);
         self.changes.get(key).map(String::as_str).or(existing)
     }
+}
+
+/// The injected container of this name.
+fn find<'v>(list: &'v [Value], name: &str) -> Option<&'v Value> {
+    list.iter().find(|c| name_of(c) == name && is_injected(c))
 }
 
 /// Applies patchPodMetadata entries in order to `changes`, over what `existing` has.

@@ -390,3 +390,21 @@ fn an_unreadable_hash_annotation_denies_and_the_older_form_is_understood() {
             .contains(r#""sidecarSetName":"other""#)
     );
 }
+
+#[test]
+fn annotations_copied_without_the_containers_do_not_keep_sidecars_out() {
+    let spec = all(json!({"containers": [{"name": "a", "image": "a:1"}]}));
+    let once = injected(&pod(), &[set("s", spec.clone())]);
+    let mut copied = pod();
+    copied["metadata"]["annotations"] = once["metadata"]["annotations"].clone();
+    assert_eq!(
+        names(&injected(&copied, &[set("s", spec.clone())]), "containers"),
+        ["a", "app"]
+    );
+    let mut altered = once.clone();
+    altered["spec"]["containers"][0]["image"] = "other".into();
+    assert_eq!(
+        container(&injected(&altered, &[set("s", spec)]), "a")["image"],
+        "a:1"
+    );
+}

@@ -245,6 +245,30 @@ fn what_is_no_review_is_answered_with_400() {
     }
 }
 
+fn any_text() -> impl Strategy<Value = String> {
+    prop::collection::vec(any::<char>(), 0..8).prop_map(|chars| chars.into_iter().collect())
+}
+
+fn any_key() -> impl Strategy<Value = String> {
+    let known = [
+        "name",
+        "env",
+        "image",
+        "value",
+        "type",
+        "matchLabels",
+        "key",
+        "operator",
+        "values",
+        "cpu",
+        "limits",
+    ];
+    prop_oneof![
+        prop::sample::select(known.to_vec()).prop_map(str::to_owned),
+        any_text()
+    ]
+}
+
 /// Any JSON, small.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -252,7 +276,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
-        "\\PC{0,8}".prop_map(Value::from),
+        any_text().prop_map(Value::from),
         prop::sample::select(vec![
             "true",
             "Always",
@@ -269,7 +293,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map("[a-z]{1,6}|name|env|image", inner, 0..4)
+            prop::collection::btree_map(any_key(), inner, 0..4)
                 .prop_map(|m| Value::Object(m.into_iter().collect())),
         ]
     })

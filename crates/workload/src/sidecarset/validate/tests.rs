@@ -328,3 +328,52 @@ fn several_errors_are_one_message_in_brackets() {
         "[spec.selector: Invalid value: {}: empty selector is not valid for SidecarSet, spec.containers[0].image: Required value]"
     );
 }
+
+#[test]
+fn a_mount_of_a_volume_that_pods_must_bring_is_a_warning() {
+    let c = json!([{"name": "c", "image": "c", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}]);
+    let verdict = verdict_with(with("/spec/containers", c), None, vec![], None);
+    assert_eq!((verdict.errors.len(), verdict.warnings.len()), (0, 1));
+}
+
+#[test]
+fn what_changed_around_an_object_is_a_warning_for_it() {
+    let mut object = with("/spec/patchPodMetadata", json!([{"annotations": {"a": "1"}}]));
+    object["spec"]["injectionStrategy"] = json!({"revision": {"revisionName": "gone"}});
+    let verdict = verdict_with(object.clone(), Some(object.clone()), vec![], None);
+    assert_eq!(
+        (verdict.errors.len(), verdict.warnings.len()),
+        (0, 2),
+        "{verdict:?}"
+    );
+    assert_eq!(verdict_with(object, None, vec![], None).errors.len(), 2);
+}
+
+#[test]
+fn values_nobody_knows_are_refused_and_one_name_in_two_lists_clashes() {
+    let c = json!([{"name": "c", "image": "c", "shareVolumeDevicePolicy": {"type": "x"},
+        "upgradeStrategy": {"upgradeType": "Warm"}}]);
+    let init = json!([{"name": "i", "image": "i", "podInjectPolicy": "x",
+        "upgradeStrategy": {"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "e"}}]);
+    assert_eq!(
+        errors("/spec/containers", c),
+        [
+            "spec.containers[0].shareVolumeDevicePolicy.type",
+            "spec.containers[0].upgradeStrategy.upgradeType"
+        ]
+    );
+    assert_eq!(
+        errors("/spec/initContainers", init),
+        [
+            "spec.initContainers[0].podInjectPolicy",
+            "spec.initContainers[0].upgradeStrategy.upgradeType"
+        ]
+    );
+    let mut other = with("/spec/initContainers", json!([{"name": "c", "image": "x"}]));
+    other["metadata"]["name"] = "other".into();
+    other["spec"]["containers"] = json!([]);
+    assert_eq!(
+        paths(&verdict_with(good(), None, vec![other], None)),
+        ["spec.containers[0].name"]
+    );
+}
