@@ -168,7 +168,8 @@ fn node(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = Path::new("spec");
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (i, taint) in new.at("spec").list("taints").iter().enumerate() {
-        let at = path.child("taints").index(i);
+        // A real server names this path so.
+        let at = Path::new("metadata").child("taints").index(i);
         let (key, effect) = (taint.text("key"), taint.text("effect"));
         errors.invalid_each(&at.child("key"), key, qualified_name(key));
         let problems = super::names::label_value(taint.text("value"));

@@ -63,28 +63,21 @@ pub(super) fn difference(old: &Value, new: &Value, kind: &str) -> String {
 
 /// Whether two external objects are one internal object (unset and empty are the same).
 pub(super) fn same_internal(a: &Value, b: &Value, kind: &str) -> bool {
-    compact(a, kind) == compact(b, kind)
+    let plain = |value| printed(value, kind, None, false);
+    plain(a) == plain(b)
 }
 
 /// `{"Name":"a",...}`.
 pub(super) fn internal_json(value: &Value, kind: &str) -> String {
-    compact(value, kind)
-}
-
-fn compact(value: &Value, kind: &str) -> String {
-    let mut out = Printer {
-        text: String::new(),
-        indent: None,
-    };
-    out.print(value, kind);
-    out.text
+    printed(value, kind, None, true)
 }
 
 fn pretty(value: &Value, kind: &str) -> String {
-    let mut out = Printer {
-        text: String::new(),
-        indent: Some(0),
-    };
+    printed(value, kind, Some(0), true)
+}
+
+fn printed(value: &Value, kind: &str, indent: Option<usize>, shows_empty: bool) -> String {
+    let mut out = Printer { text: String::new(), indent, shows_empty };
     out.print(value, kind);
     out.text
 }
@@ -93,6 +86,8 @@ struct Printer {
     text: String,
     /// Depth, where the output is indented by one space a level.
     indent: Option<usize>,
+    /// Whether an empty list differs from an absent one.
+    shows_empty: bool,
 }
 
 impl Printer {
@@ -137,7 +132,8 @@ impl Printer {
     fn print_list(&mut self, value: &Value, inner: &str) {
         let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
         if items.is_empty() {
-            return self.text.push_str("null");
+            let given = self.shows_empty && value.is_array();
+            return self.text.push_str(if given { "[]" } else { "null" });
         }
         self.open('[');
         for (i, item) in items.iter().enumerate() {
@@ -149,7 +145,8 @@ impl Printer {
 
     fn print_map(&mut self, value: &Value, inner: &str) {
         let Some(map) = value.as_object().filter(|m| !m.is_empty()) else {
-            return self.text.push_str("null");
+            let given = self.shows_empty && value.is_object();
+            return self.text.push_str(if given { "{}" } else { "null" });
         };
         self.open('{');
         for (i, (key, item)) in map.iter().enumerate() {

@@ -289,9 +289,9 @@ fn validate_os(spec: &Value, path: &Path, errors: &mut Errors) {
     if !spec.has("os") {
         return;
     }
-    let (os, name_path) = (spec.at("os").text("name"), path.child("os").child("name"));
+    let (os, os_path) = (spec.at("os").text("name"), path.child("os"));
     match os {
-        "" => errors.required(&name_path, "cannot be empty"),
+        "" => errors.required(&os_path.child("name"), "cannot be empty"),
         "linux" => {
             let detail = "windows options cannot be set for a linux pod";
             if spec.at("securityContext").has("windowsOptions") {
@@ -304,7 +304,7 @@ fn validate_os(spec: &Value, path: &Path, errors: &mut Errors) {
             }
         }
         "windows" => {}
-        other => errors.not_supported(&name_path, other, &["linux", "windows"]),
+        other => errors.not_supported(&os_path, other, &["linux", "windows"]),
     }
 }
 

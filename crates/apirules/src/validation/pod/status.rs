@@ -26,9 +26,7 @@ pub(crate) fn validate_status_update(new: &Value, old: &Value, errors: &mut Erro
             );
         }
         let kind = condition.text("type");
-        if kind.ends_with(".k8s.io") || kind.contains('/') {
-            errors.invalid_each(&at.child("Type"), kind, qualified_name(kind));
-        }
+        errors.invalid_each(&at.child("Type"), kind, qualified_name(kind));
     }
     let nominated = after.text("nominatedNodeName");
     if nominated != before.text("nominatedNodeName") && !nominated.is_empty() {
