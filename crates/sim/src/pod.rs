@@ -27,7 +27,7 @@ pub struct Meta {
     pub generation: i64,
     pub creation_timestamp: Option<Timestamp>,
     pub deletion_timestamp: Option<Timestamp>,
-    pub deletion_grace_period_seconds: Option<u32>,
+    pub deletion_grace_period_seconds: Option<i64>,
     pub labels: BTreeMap<String, String>,
     /// Only those that somebody here reads.
     #[serde(deserialize_with = "kept_annotations")]
@@ -65,7 +65,7 @@ pub struct OwnerReference {
 pub struct PodSpec {
     pub node_name: String,
     pub restart_policy: String,
-    pub termination_grace_period_seconds: Option<u32>,
+    pub termination_grace_period_seconds: Option<i64>,
     pub host_network: bool,
     pub containers: Vec<Container>,
     pub init_containers: Vec<Container>,

@@ -15,6 +15,9 @@ use serde::Deserialize;
 
 use crate::pod::{ANNOTATION_PREFIX, Pod};
 
+/// So that no time overflows.
+const TEN_YEARS: f64 = 315_360_000.0;
+
 /// The whole simulation's script.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
@@ -160,9 +163,9 @@ impl Script {
     }
 }
 
-/// A duration from a script's number; what makes no sense counts as none at all.
+/// A duration from a script's number, ten years at most; what makes no sense counts as none at all.
 pub(crate) fn seconds_to_duration(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+    Duration::try_from_secs_f64(seconds.min(TEN_YEARS)).unwrap_or(Duration::ZERO)
 }
 
 fn annotation<T: for<'de> Deserialize<'de>>(pod: &Pod, name: &str) -> Option<T> {

@@ -147,7 +147,7 @@ fn intervals(pods: &[&Arc<Pod>]) -> String {
 fn deadline(job: &Object) -> Option<Timestamp> {
     let seconds = job.spec()["activeDeadlineSeconds"].as_u64()?;
     let start: Timestamp = job.status()["startTime"].as_str()?.parse().ok()?;
-    Some(start + std::time::Duration::from_secs(seconds))
+    start.checked_add(std::time::Duration::from_secs(seconds)).ok()
 }
 
 fn condition(job: &Object, kind: &str) -> bool {

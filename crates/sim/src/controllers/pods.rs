@@ -101,11 +101,9 @@ pub(super) fn available(pod: &Pod, min_ready_seconds: i64, now: Timestamp) -> Re
         };
     };
     let wait = std::time::Duration::from_secs(u64::try_from(min_ready_seconds).unwrap_or(0));
-    let at = since + wait;
-    if wait.is_zero() || at <= now {
-        Ok(())
-    } else {
-        Err(Some(at))
+    match since.checked_add(wait) {
+        Ok(at) if wait.is_zero() || at <= now => Ok(()),
+        at => Err(at.ok()),
     }
 }
 

@@ -48,6 +48,18 @@ impl NodeState {
         }
     }
 
+    /// An address that a pod already has is not given out again.
+    fn keep_pod_ip(&mut self, ip: &str) {
+        let own = ip.strip_prefix(self.pod_network.as_str());
+        let numbers = own.and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+        let parsed = numbers.and_then(|(high, low)| Some((high.parse().ok()?, low.parse::<u32>().ok()?)));
+        if let Some((high, low)) =
+            parsed.filter(|(high, low): &(u32, u32)| *high < 250 && (1..=250).contains(low))
+        {
+            self.next_pod = self.next_pod.max(high * 250 + low - 1);
+        }
+    }
+
     fn next_pod_ip(&mut self) -> String {
         self.next_pod += 1;
         let n = self.next_pod;
@@ -194,6 +206,7 @@ impl PodState {
         let pod = around.pod;
         self.start_time = pod.status.start_time;
         self.ip = (!pod.status.pod_ip.is_empty()).then(|| pod.status.pod_ip.clone());
+        around.node.keep_pod_ip(&pod.status.pod_ip);
         let statuses = pod
             .status
             .init_container_statuses

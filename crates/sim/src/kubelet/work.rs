@@ -127,7 +127,8 @@ impl PodState {
             .filter(|_| meta.deletion_timestamp.is_some())
             .or(around.pod.spec.termination_grace_period_seconds)
             .unwrap_or(30);
-        let grace = Duration::from_secs(u64::from(grace.max(1)));
+        // Killing at once would still take a moment; and no time may overflow.
+        let grace = Duration::from_secs(grace.clamp(1, 1 << 24).unsigned_abs());
         let script = around.script.container_of(around.pod, name);
         let wanted = script.stop_after.unwrap_or(around.script.timing.stop);
         let takes = around.script.takes(wanted, around.rng);

@@ -4,27 +4,29 @@
 //! anything, the task sleeps; only heartbeats go on, and those can be switched off.
 mod objects;
 mod patch;
+mod tracked;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cluster::resource::{LEASES, PODS};
-use cluster::{ApiError, Cache, DeleteOptions, Door, ObjectKey, PatchKind, Preconditions, WriteReceipt};
+use cluster::{ApiError, Cache, Door, ObjectKey, PatchKind, WriteReceipt};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use model::time::{Clock, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{WallClock, sleep_until};
-use crate::kubelet::{NodeState, PodState, step};
+use crate::kubelet::{NodeState, step};
 use crate::pod::Pod;
 use crate::script::Script;
+use tracked::{Tracked, Write, remove};
 
 /// Which nodes there are, and how they behave.
 #[derive(Clone)]
@@ -92,19 +94,6 @@ impl Logs {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Tracked>> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// One pod on one of our nodes.
-struct Tracked {
-    uid: String,
-    state: PodState,
-    /// Statuses to write, oldest first.
-    queue: VecDeque<Value>,
-    /// What the API server has, as far as we know.
-    acked: Value,
-    writing: bool,
-    remove: bool,
-    wake: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -365,56 +354,4 @@ impl Nodes {
     fn wake_at(&mut self, at: Timestamp, due: Due) {
         self.due.push(Reverse((at, due)));
     }
-}
-
-enum Write {
-    Status { status: Value, body: Value },
-    Remove,
-}
-
-impl Tracked {
-    fn new(pod: &Pod) -> Self {
-        Self {
-            uid: pod.metadata.uid.clone(),
-            state: PodState::default(),
-            queue: VecDeque::new(),
-            acked: Value::Null,
-            writing: false,
-            remove: false,
-            wake: None,
-        }
-    }
-
-    fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.remove
-    }
-
-    fn next_write(&mut self) -> Option<(String, Write)> {
-        if self.writing {
-            return None;
-        }
-        if let Some(status) = self.queue.pop_front() {
-            self.writing = true;
-            let change = patch::difference(&self.acked, &status);
-            let body = json!({"metadata": {"uid": self.uid}, "status": change});
-            return Some((self.uid.clone(), Write::Status { status, body }));
-        }
-        let remove = self.remove;
-        self.writing = remove;
-        remove.then(|| (self.uid.clone(), Write::Remove))
-    }
-}
-
-async fn remove(door: &Door, key: &ObjectKey, uid: String) -> Result<(), ApiError> {
-    let options = DeleteOptions {
-        preconditions: Preconditions {
-            uid: Some(uid),
-            resource_version: None,
-        },
-        grace_period_seconds: Some(0),
-        ..DeleteOptions::default()
-    };
-    door.delete(&PODS, key.namespace(), &key.name, &options)
-        .await
-        .map(drop)
 }
