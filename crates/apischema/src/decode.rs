@@ -106,6 +106,7 @@ impl Decoder<'_> {
         match scalars::normalise(scalar, go_name, value) {
             Ok(()) => {}
             Err(Mismatch::Type(found)) => self.mismatch(ty, &found, place),
+            Err(Mismatch::Inner(found, wanted)) => self.cannot_unmarshal(&found, wanted, place),
             Err(Mismatch::Own(message)) => self.out.errors.push(message),
         }
     }
@@ -167,6 +168,10 @@ impl Decoder<'_> {
 
     fn mismatch(&mut self, ty: TypeId, found: &str, place: &Place) {
         let wanted = self.table.go(ty).map_or("", |go| go.name.as_str());
+        self.cannot_unmarshal(found, wanted, place);
+    }
+
+    fn cannot_unmarshal(&mut self, found: &str, wanted: &str, place: &Place) {
         let target = if place.fields.is_empty() {
             format!("Go value of type {wanted}")
         } else {

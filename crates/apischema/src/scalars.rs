@@ -13,6 +13,8 @@ use crate::types::Scalar;
 pub(crate) enum Mismatch {
     /// A JSON type that Go cannot store in this field: `string`, `number 1.5`, `bool`, `array`, `object`.
     Type(String),
+    /// The same inside a type's own decoder, which wants this Go type.
+    Inner(String, &'static str),
     /// The message of the type's own decoder.
     Own(String),
 }
@@ -166,8 +168,6 @@ fn own_string(value: &Value) -> Result<&str, Mismatch> {
         .ok_or_else(|| own_type(&json_type(value), "string"))
 }
 
-fn own_type(found: &str, wanted: &str) -> Mismatch {
-    Mismatch::Own(format!(
-        "json: cannot unmarshal {found} into Go value of type {wanted}"
-    ))
+fn own_type(found: &str, wanted: &'static str) -> Mismatch {
+    Mismatch::Inner(found.to_owned(), wanted)
 }

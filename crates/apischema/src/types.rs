@@ -142,7 +142,7 @@ impl TypeTable {
 
     /// The Go side of a built-in type.
     pub fn go(&self, id: TypeId) -> Option<&GoType> {
-        self.go.get(id.0 as usize)
+        self.go.get(id.0 as usize).filter(|go| !go.name.is_empty())
     }
 
     pub fn push(&mut self, def: TypeDef) -> TypeId {
