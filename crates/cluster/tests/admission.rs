@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tidegate_cluster::admission::{Credentials, Identity, Step};
+use tidegate_cluster::observe::{Observer, RequestSeen};
 use tidegate_cluster::resource::{CONFIG_MAPS, MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, SECRETS};
 use tidegate_cluster::{
     AdmissionServer, AdmissionServerOptions, BundleTarget, CertificateKeeper, DeleteOptions, Door,
@@ -250,6 +251,18 @@ fn at_no_moment_of_a_rotation_is_a_certificate_shown_that_is_not_trusted() {
     assert_eq!(steps[..5], ["created", "staged", "switched", "retired", "staged"]);
 }
 
+/// Counts answers to creates that were no success: the door asks again after some, which must not hide them.
+#[derive(Default)]
+struct Refusals(AtomicUsize);
+
+impl Observer for Refusals {
+    fn request(&self, seen: &RequestSeen<'_>) {
+        if seen.verb == "create" && seen.code != 200 {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
 /// Allows everything.
 struct Allow;
 
@@ -268,7 +281,12 @@ async fn no_admission_fails_while_certificates_rotate() {
         eprintln!("skipped: TIDEGATE_TEST_KUBECONFIG names no kubeconfig");
         return;
     };
-    let door = Door::from_kubeconfig(Some(&PathBuf::from(path)), DoorOptions::default())
+    let refusals = Arc::new(Refusals::default());
+    let options = DoorOptions {
+        observer: refusals.clone(),
+        ..DoorOptions::default()
+    };
+    let door = Door::from_kubeconfig(Some(&PathBuf::from(path)), options)
         .await
         .unwrap();
     let name = format!("rotate-{}", std::process::id());
@@ -314,7 +332,7 @@ async fn no_admission_fails_while_certificates_rotate() {
     tokio::time::timeout(Duration::from_secs(20), settled)
         .await
         .unwrap();
-    let (mut rotations, mut created) = (0, 0);
+    let (mut rotations, mut created, before) = (0, 0, refusals.0.load(Ordering::SeqCst));
     let mut last = bundle.borrow_and_update().clone();
     while rotations < 9 {
         created += 1;
@@ -326,6 +344,11 @@ async fn no_admission_fails_while_certificates_rotate() {
             last = bundle.borrow().clone();
         }
     }
+    assert_eq!(
+        refusals.0.load(Ordering::SeqCst),
+        before,
+        "creates refused at first"
+    );
     eprintln!("{created} admissions over {rotations} changes of the bundle");
     keeping.abort();
     serving.abort();
