@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use apischema::GroupVersionKind;
+use serde_json::{Value, json};
 use tidegate_apirules::admission::{Lookup, Operation, Request, mutate};
 use tidegate_apirules::validation::{
     ResourceRef, prepare_for_create, prepare_for_update, validate_create, validate_update,
 };
-use serde_json::{Value, json};
 
 /// Answers that depend on what is not this crate's: listed with the reason.
 const ELSEWHERE: [(&str, &str); 0] = [];
@@ -20,7 +20,9 @@ const ELSEWHERE: [(&str, &str); 0] = [];
 fn recorded() -> Value {
     let mut text = String::new();
     let bytes: &[u8] = include_bytes!("data/recorded.json.zlib");
-    flate2::read::ZlibDecoder::new(bytes).read_to_string(&mut text).unwrap();
+    flate2::read::ZlibDecoder::new(bytes)
+        .read_to_string(&mut text)
+        .unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -37,7 +39,9 @@ fn group(resource: &str) -> &'static str {
 }
 
 fn set(object: &mut Value, path: &[Value], value: &Value) {
-    let Some((last, parents)) = path.split_last() else { return };
+    let Some((last, parents)) = path.split_last() else {
+        return;
+    };
     let mut at = object;
     for step in parents {
         at = match step {
@@ -51,7 +55,9 @@ fn set(object: &mut Value, path: &[Value], value: &Value) {
         }
         (Value::String(name), value) => at[name.as_str()] = value.clone(),
         (index, Value::Null) => {
-            at.as_array_mut().unwrap().remove(usize::try_from(index.as_u64().unwrap()).unwrap());
+            at.as_array_mut()
+                .unwrap()
+                .remove(usize::try_from(index.as_u64().unwrap()).unwrap());
         }
         (index, value) => at[usize::try_from(index.as_u64().unwrap()).unwrap()] = value.clone(),
     }
@@ -91,7 +97,20 @@ impl Lookup for Cluster {
 /// Defaulting and the plugins, which stand between a body and its validation.
 fn arrive(reference: &ResourceRef<'_>, object: &mut Value, old: Option<&Value>, gvk: &GroupVersionKind) {
     apischema::defaults::apply(gvk, object);
-    let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+    let scoped = !["nodes", "namespaces", "priorityclasses"].contains(&reference.resource);
+    if scoped
+        && object["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty()
+    {
+        object["metadata"]["namespace"] = json!("rules");
+    }
+    let operation = if old.is_some() {
+        Operation::Update
+    } else {
+        Operation::Create
+    };
     let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
     let request = Request {
         operation,
@@ -113,10 +132,16 @@ fn message(errors: &[model::field::FieldError]) -> Vec<String> {
 
 /// The errors within `Kind "name" is invalid: [a, b]`, by trying ours: exact text, order aside.
 fn agrees(want: &str, ours: &[String]) -> bool {
-    let Some((_, body)) = want.split_once(" is invalid: ") else { return false };
+    let Some((_, body)) = want.split_once(" is invalid: ") else {
+        return false;
+    };
     let body = match ours.len() {
         0 | 1 => body.to_owned(),
-        _ => body.strip_prefix('[').and_then(|b| b.strip_suffix(']')).unwrap_or(body).to_owned(),
+        _ => body
+            .strip_prefix('[')
+            .and_then(|b| b.strip_suffix(']'))
+            .unwrap_or(body)
+            .to_owned(),
     };
     let mut rest = body;
     let mut by_length: Vec<&String> = ours.iter().collect();
@@ -142,16 +167,28 @@ fn every_recorded_write_is_answered_as_the_real_server_answered_it() {
         let (operation, sub) = (case[1].as_str().unwrap(), case[2].as_str().unwrap());
         let reference = ResourceRef::new(group(resource), resource, sub);
         let stored = &base["object"];
-        let mut new = if operation == "create" { fresh(stored) } else { stored.clone() };
+        let mut new = if operation == "create" {
+            fresh(stored)
+        } else {
+            stored.clone()
+        };
         set(&mut new, case[3].as_array().unwrap(), &case[4]);
         let old = stored.clone();
-        let (version, kind) = (stored["apiVersion"].as_str().unwrap(), stored["kind"].as_str().unwrap());
+        let (version, kind) = (
+            stored["apiVersion"].as_str().unwrap(),
+            stored["kind"].as_str().unwrap(),
+        );
         let gvk = GroupVersionKind {
             group: reference.group.to_owned(),
             version: version.rsplit('/').next().unwrap().to_owned(),
             kind: kind.to_owned(),
         };
-        arrive(&reference, &mut new, (operation != "create").then_some(&old), &gvk);
+        arrive(
+            &reference,
+            &mut new,
+            (operation != "create").then_some(&old),
+            &gvk,
+        );
         let errors = if operation == "create" {
             new["metadata"]["uid"] = json!("new-uid");
             prepare_for_create(&reference, &mut new, now);
@@ -175,12 +212,22 @@ fn every_recorded_write_is_answered_as_the_real_server_answered_it() {
             continue;
         }
         let key = format!("{resource}/{sub} {operation} {}", last_word(&case[3]));
-        let shown = format!("{}\n   at {} = {}\n   real: {want}\n   ours: {ours:?}", base["object"]["metadata"]["name"], case[3], case[4]);
+        let shown = format!(
+            "{}\n   at {} = {}\n   real: {want}\n   ours: {ours:?}",
+            base["object"]["metadata"]["name"], case[3], case[4]
+        );
         wrong.entry(key).or_insert((0, shown)).0 += 1;
     }
     let count: usize = wrong.values().map(|w| w.0).sum();
-    let report: Vec<String> = wrong.iter().map(|(k, (n, first))| format!("{n} x {k}: {first}")).collect();
-    assert!(count == 0, "{right} of {total} agree, {count} do not:\n{}", report.join("\n"));
+    let report: Vec<String> = wrong
+        .iter()
+        .map(|(k, (n, first))| format!("{n} x {k}: {first}"))
+        .collect();
+    assert!(
+        count == 0,
+        "{right} of {total} agree, {count} do not:\n{}",
+        report.join("\n")
+    );
 }
 
 fn last_word(path: &Value) -> String {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ResourceRef;
-use super::meta::{IMMUTABLE, validate_meta, validate_meta_update};
+use super::meta::{IMMUTABLE, validate_finalizer_kinds, validate_meta, validate_meta_update};
 use super::names::{config_key, dns_label, dns_subdomain, path_segment, qualified_name};
 use super::pod;
 use super::workloads;
@@ -40,6 +40,9 @@ pub(super) fn create(resource: &ResourceRef<'_>, object: &Value, errors: &mut Er
     }
     let namespaced = !object.at("metadata").text("namespace").is_empty();
     validate_meta(object, namespaced, name_rule(resource), errors);
+    if !resource.group.contains('.') {
+        validate_finalizer_kinds(object, errors);
+    }
     content(resource, object, None, errors);
 }
 
@@ -183,7 +186,17 @@ fn node(new: &Value, old: Option<&Value>, errors: &mut Errors) {
             errors.not_supported(&at.child("effect"), effect, &effects);
         }
         if seen.contains(&(key, effect)) {
-            errors.duplicate(&at, taint.clone());
+            let shown = format!(
+                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":null}}",
+                Value::from(key),
+                Value::from(taint.text("value")),
+                Value::from(effect)
+            );
+            errors.duplicate(&at, "");
+            if let Some(last) = errors.0.last_mut() {
+                last.bad_value = shown;
+                last.detail = "taints must be unique by key and effect pair".to_owned();
+            }
         }
         seen.push((key, effect));
     }
@@ -306,6 +319,14 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Errors) {
         let detail = "maximum allowed value of a user defined priority is 1000000000";
         errors.forbidden(&Path::new("value"), detail);
     }
+    let policies = ["PreemptLowerPriority", "Never"];
+    if new.has("preemptionPolicy") && !policies.contains(&new.text("preemptionPolicy")) {
+        errors.not_supported(
+            &Path::new("preemptionPolicy"),
+            new.text("preemptionPolicy"),
+            &policies,
+        );
+    }
     let Some(old) = old else { return };
     if old.int("value").unwrap_or(0) != value {
         errors.forbidden(&Path::new("value"), "may not be changed in an update.");
@@ -381,6 +402,14 @@ fn rbac(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors: &m
         if subject.text("name").is_empty() {
             errors.required(&at.child("name"), "");
         }
+        let group = if subject.text("kind") == "ServiceAccount" {
+            ""
+        } else {
+            "rbac.authorization.k8s.io"
+        };
+        if kinds.contains(&subject.text("kind")) && subject.text("apiGroup") != group {
+            errors.not_supported(&at.child("apiGroup"), subject.text("apiGroup"), &[group]);
+        }
         if !kinds.contains(&subject.text("kind")) {
             errors.not_supported(&at.child("kind"), subject.text("kind"), &kinds);
         } else if subject.text("kind") == "ServiceAccount"
@@ -391,6 +420,12 @@ fn rbac(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors: &m
         }
     }
     if old.is_some_and(|old| old.at("roleRef") != role) {
-        errors.invalid(&path, role.clone(), "cannot change roleRef");
+        let shown = format!(
+            "{{\"APIGroup\":{},\"Kind\":{},\"Name\":{}}}",
+            role.at("apiGroup"),
+            role.at("kind"),
+            role.at("name")
+        );
+        errors.invalid_json(&path, shown, "cannot change roleRef");
     }
 }

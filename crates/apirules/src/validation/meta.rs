@@ -163,3 +163,17 @@ fn validate_finalizers(finalizers: &[Value], path: &Path, errors: &mut Errors) {
         errors.invalid(path, Value::Array(finalizers.to_vec()), detail);
     }
 }
+
+/// Built-in kinds take qualified finalizers and the few standard ones.
+pub(crate) fn validate_finalizer_kinds(object: &Value, errors: &mut Errors) {
+    let path = Path::new("metadata").child("finalizers");
+    for (i, name) in texts(object.at("metadata").list("finalizers"))
+        .into_iter()
+        .enumerate()
+    {
+        if !name.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&name) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(&path.index(i), name, detail);
+        }
+    }
+}

@@ -47,7 +47,7 @@ fn manners(resource: &ResourceRef<'_>) -> Manners {
         | ("", "replicationcontrollers")
         | ("networking.k8s.io", "ingresses")
         | ("flowcontrol.apiserver.k8s.io", _) => BOTH,
-        ("networking.k8s.io", "networkpolicies") => GENERATION,
+        ("networking.k8s.io", "networkpolicies") | ("scheduling.k8s.io", "priorityclasses") => GENERATION,
         ("admissionregistration.k8s.io", "validatingadmissionpolicies") => BOTH,
         ("admissionregistration.k8s.io", _) => GENERATION,
         ("autoscaling", _)
@@ -231,6 +231,9 @@ fn restore_system_fields(new: &mut Value, old: &Value, generation: Option<i64>) 
     match generation {
         Some(generation) => meta["generation"] = json!(generation),
         None => copy_field(meta, before, "generation"),
+    }
+    if meta.text("namespace").is_empty() {
+        copy_field(meta, before, "namespace");
     }
     if meta.text("uid").is_empty() {
         copy_field(meta, before, "uid");

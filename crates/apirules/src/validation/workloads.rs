@@ -6,7 +6,7 @@ use super::ResourceRef;
 use super::labels::{is_empty_selector, selector_matches, validate_labels, validate_selector};
 use super::meta::{IMMUTABLE, validate_annotations};
 use super::names::dns_label;
-use super::pod::{Mode, validate_spec};
+use super::pod::{Mode, internal_json, validate_spec};
 use crate::path::{Errors, Path};
 use crate::read::{Read, object_mut};
 
@@ -18,7 +18,7 @@ pub(super) fn validate(resource: &ResourceRef<'_>, new: &Value, old: Option<&Val
         "statefulsets" => stateful_set(spec, before, errors),
         "daemonsets" => daemon_set(spec, before, errors),
         "controllerrevisions" => controller_revision(new, old, errors),
-        "jobs" => job(spec, before, errors),
+        "jobs" => job(new, spec, before, errors),
         "cronjobs" => cron_job(spec, errors),
         "poddisruptionbudgets" => disruption_budget(spec, errors),
         _ => {}
@@ -56,7 +56,9 @@ fn validate_template(spec: &Value, path: &Path, matched: bool, errors: &mut Erro
     let (template, path) = (spec.at("template"), path.child("template"));
     let meta = template.at("metadata");
     let selector = spec.at("selector");
-    if matched && !is_empty_selector(selector) && !selector_matches(selector, meta.at("labels")) {
+    let missed = selector.is_null()
+        || (!is_empty_selector(selector) && !selector_matches(selector, meta.at("labels")));
+    if matched && missed {
         let at = path.child("metadata").child("labels");
         let labels = meta.at("labels").clone();
         errors.invalid(&at, labels, "`selector` does not match template `labels`");
@@ -161,8 +163,8 @@ fn deployment(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
             }
         }
         other => {
-            let shown = json!({"Type": other, "RollingUpdate": null});
-            unsupported_object(&at, &shown, &["Recreate", "RollingUpdate"], errors);
+            let shown = shown_strategy(other, rolling, &["maxUnavailable", "maxSurge"]);
+            unsupported_object(&at, shown, &["Recreate", "RollingUpdate"], errors);
         }
     }
     let fields = [
@@ -179,10 +181,27 @@ fn deployment(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     unchanged(spec, old, "selector", &path, errors);
 }
 
-fn unsupported_object(path: &Path, shown: &Value, supported: &[&str], errors: &mut Errors) {
+/// A strategy as Kubernetes' internal type prints it.
+fn shown_strategy(kind: &str, rolling: &Value, fields: &[&str]) -> String {
+    if rolling.is_null() {
+        return format!("{{\"Type\":{},\"RollingUpdate\":null}}", json!(kind));
+    }
+    let capital = |name: &str| name[..1].to_uppercase() + &name[1..];
+    let shown: Vec<String> = fields
+        .iter()
+        .map(|f| format!("{}:{}", json!(capital(f)), rolling.at(f)))
+        .collect();
+    format!(
+        "{{\"Type\":{},\"RollingUpdate\":{{{}}}}}",
+        json!(kind),
+        shown.join(",")
+    )
+}
+
+fn unsupported_object(path: &Path, shown: String, supported: &[&str], errors: &mut Errors) {
     errors.not_supported(path, "", supported);
     if let Some(last) = errors.0.last_mut() {
-        last.bad_value = shown.to_string();
+        last.bad_value = shown;
     }
 }
 
@@ -277,7 +296,7 @@ fn stateful_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
             }
         }
         other => {
-            let shown = json!({"Type": other, "RollingUpdate": null}).to_string();
+            let shown = shown_strategy(other, rolling, &["partition", "maxUnavailable"]);
             errors.invalid_json(path, shown, "must be 'RollingUpdate' or 'OnDelete'");
         }
     }
@@ -328,8 +347,9 @@ fn daemon_set(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
         "OnDelete" => {}
         "RollingUpdate" => daemon_rolling(strategy.at("rollingUpdate"), &at.child("rollingUpdate"), errors),
         other => {
-            let shown = json!({"Type": other, "RollingUpdate": null});
-            unsupported_object(&at, &shown, &["RollingUpdate", "OnDelete"], errors);
+            let rolling = strategy.at("rollingUpdate");
+            let shown = shown_strategy(other, rolling, &["maxUnavailable", "maxSurge"]);
+            unsupported_object(&at, shown, &["RollingUpdate", "OnDelete"], errors);
         }
     }
     non_negative(spec, &["revisionHistoryLimit"], &path, errors);
@@ -375,17 +395,16 @@ const JOB_IMMUTABLE: [&str; 7] = [
     "successPolicy",
 ];
 
-fn job(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+fn job(job: &Value, spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = Path::new("spec");
-    if old.is_none() {
-        if spec.at("selector").is_null() {
-            errors.required(&path.child("selector"), "");
-        }
+    generated_labels(job, &path, errors);
+    if spec.at("selector").is_null() {
+        errors.required(&path.child("selector"), "");
     }
     job_spec(spec, &path, errors);
     let selector = spec.at("selector");
     let labels = spec.at("template").at("metadata").at("labels");
-    if !selector.is_null() && !selector_matches(selector, labels) {
+    if !selector_matches(selector, labels) {
         let at = path.child("template").child("metadata").child("labels");
         errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
     }
@@ -399,9 +418,53 @@ fn job(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
             unchanged(spec, Some(old), field, &path, errors);
         }
     }
-    if !old.flag("suspend") {
-        unchanged(spec, Some(old), "template", &path, errors);
+    if !old.flag("suspend") && spec.at("template") != old.at("template") {
+        errors.invalid_json(
+            &path.child("template"),
+            shown_template(spec.at("template")),
+            IMMUTABLE,
+        );
     }
+}
+
+/// The labels a Job gives its pods, unless its selector is made by hand.
+fn generated_labels(job: &Value, path: &Path, errors: &mut Errors) {
+    if job.at("spec").flag("manualSelector") {
+        return;
+    }
+    let meta = job.at("metadata");
+    let (uid, name) = (meta.text("uid"), meta.text("name"));
+    let labels = job.at("spec").at("template").at("metadata").at("labels");
+    let wanted = [
+        ("controller-uid", uid),
+        ("job-name", name),
+        ("batch.kubernetes.io/controller-uid", uid),
+        ("batch.kubernetes.io/job-name", name),
+    ];
+    for (key, value) in wanted {
+        let at = path.child("template").child("metadata").child("labels").key(key);
+        let detail = format!("must be '{value}'");
+        if !labels.has(key) {
+            errors.required(&at, &detail);
+        } else if labels.text(key) != value {
+            errors.invalid(&at, labels.clone(), detail);
+        }
+    }
+}
+
+/// A pod template as Kubernetes' internal type prints it.
+fn shown_template(template: &Value) -> String {
+    let meta = template.at("metadata");
+    let mut parts: Vec<String> = ["labels", "annotations"]
+        .iter()
+        .filter(|f| meta.map(f).is_some_and(|m| !m.is_empty()))
+        .map(|f| format!("\"{f}\":{}", meta.at(f)))
+        .collect();
+    parts.push(format!(
+        "\"Spec\":{}",
+        internal_json(template.at("spec"), "PodSpec")
+    ));
+    format!("{{{}}}", parts.join(","))
 }
 
 fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -420,6 +483,11 @@ fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     let mode = spec.text("completionMode");
     if spec.has("completionMode") && !["NonIndexed", "Indexed"].contains(&mode) {
         errors.not_supported(&path.child("completionMode"), mode, &["NonIndexed", "Indexed"]);
+    }
+    let policy = spec.text("podReplacementPolicy");
+    if !policy.is_empty() && !["Failed", "TerminatingOrFailed"].contains(&policy) {
+        let at = path.child("podReplacementPolicy");
+        errors.not_supported(&at, policy, &["Failed", "TerminatingOrFailed"]);
     }
     validate_pod_template(spec.at("template"), &path.child("template"), errors);
     let at = path.child("template").child("spec").child("restartPolicy");
@@ -459,9 +527,14 @@ fn cron_job(spec: &Value, errors: &mut Errors) {
 fn disruption_budget(spec: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     if spec.has("minAvailable") && spec.has("maxUnavailable") {
-        let shown = json!({"MinAvailable": spec.at("minAvailable"), "Selector": spec.at("selector"),
-            "MaxUnavailable": spec.at("maxUnavailable"), "UnhealthyPodEvictionPolicy": spec.at("unhealthyPodEvictionPolicy")});
-        errors.invalid(&path, shown, "minAvailable and maxUnavailable cannot be both set");
+        let shown = format!(
+            "{{\"MinAvailable\":{},\"Selector\":{},\"MaxUnavailable\":{},\"UnhealthyPodEvictionPolicy\":{}}}",
+            spec.at("minAvailable"),
+            spec.at("selector"),
+            spec.at("maxUnavailable"),
+            spec.at("unhealthyPodEvictionPolicy")
+        );
+        errors.invalid_json(&path, shown, "minAvailable and maxUnavailable cannot be both set");
     }
     for field in ["minAvailable", "maxUnavailable"] {
         if spec.has(field) {

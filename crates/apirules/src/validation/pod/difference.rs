@@ -68,7 +68,7 @@ pub(super) fn same_internal(a: &Value, b: &Value, kind: &str) -> bool {
 }
 
 /// `{"Name":"a",...}`.
-pub(super) fn internal_json(value: &Value, kind: &str) -> String {
+pub(crate) fn internal_json(value: &Value, kind: &str) -> String {
     printed(value, kind, None, true)
 }
 
@@ -77,7 +77,11 @@ fn pretty(value: &Value, kind: &str) -> String {
 }
 
 fn printed(value: &Value, kind: &str, indent: Option<usize>, shows_empty: bool) -> String {
-    let mut out = Printer { text: String::new(), indent, shows_empty };
+    let mut out = Printer {
+        text: String::new(),
+        indent,
+        shows_empty,
+    };
     out.print(value, kind);
     out.text
 }

@@ -18,6 +18,7 @@ mod volumes;
 
 use serde_json::Value;
 
+pub(crate) use difference::internal_json;
 pub(crate) use prepare::{prepare_create, prepare_update, qos_class, spec_changed};
 pub(crate) use probes::validate_port;
 pub(crate) use resize::validate_resize;
@@ -28,7 +29,7 @@ pub(crate) use update::validate_update;
 
 use crate::path::{Errors, Path};
 use crate::read::Read;
-use crate::validation::meta::validate_meta;
+use crate::validation::meta::{validate_finalizer_kinds, validate_meta};
 use crate::validation::names::dns_subdomain;
 
 /// A pod's own spec, or a template's.
@@ -63,6 +64,7 @@ pub(crate) fn validate_create(pod: &Value, errors: &mut Errors) {
 fn validate_meta_and_spec(pod: &Value, errors: &mut Errors) {
     let (spec, path) = (pod.at("spec"), Path::new("spec"));
     validate_meta(pod, true, dns_subdomain, errors);
+    validate_finalizer_kinds(pod, errors);
     validate_annotations(pod, errors);
     validate_spec(spec, pod.at("metadata"), &path, Mode::Pod, errors);
     if spec.text("serviceAccountName").is_empty() {

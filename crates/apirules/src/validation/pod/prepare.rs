@@ -8,6 +8,7 @@ use crate::quantity::Quantity;
 use crate::read::{Read, copy_field};
 
 pub(crate) fn prepare_create(pod: &mut Value) {
+    drop_disabled(pod);
     let class = computed_qos(pod.at("spec"));
     let mut status = json!({"phase": "Pending", "qosClass": class});
     if !pod.at("spec").list("schedulingGates").is_empty() {
@@ -24,6 +25,7 @@ pub(crate) fn prepare_create(pod: &mut Value) {
 }
 
 pub(crate) fn prepare_update(subresource: &str, new: &mut Value, old: &Value) {
+    drop_disabled(new);
     match subresource {
         "status" => {
             copy_field(new, old, "spec");
@@ -46,6 +48,21 @@ pub(crate) fn prepare_update(subresource: &str, new: &mut Value, old: &Value) {
         }
         "resize" => prepare_resize(new, old),
         _ => copy_field(new, old, "status"),
+    }
+}
+
+/// Fields whose feature is off by default vanish: a container's own stop signal.
+fn drop_disabled(pod: &mut Value) {
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        let containers = pod
+            .get_mut("spec")
+            .and_then(|s| s.get_mut(list))
+            .and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            if let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) {
+                lifecycle.remove("stopSignal");
+            }
+        }
     }
 }
 

@@ -195,7 +195,12 @@ fn validate_node_affinity_change(new: &Value, old: &Value, path: &Path, errors: 
             .iter()
             .map(|t| super::difference::internal_json(t, "NodeSelectorTerm"))
             .collect();
-        return errors.invalid_json(&path, format!("[{}]", shown.join(",")), detail);
+        let shown = if after.is_empty() {
+            "null".to_owned()
+        } else {
+            format!("[{}]", shown.join(","))
+        };
+        return errors.invalid_json(&path, shown, detail);
     }
     for (i, (old, new)) in before.iter().zip(after).enumerate() {
         let lists = ["matchExpressions", "matchFields"];
