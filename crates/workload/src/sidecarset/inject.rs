@@ -7,6 +7,7 @@ mod annotations;
 mod build;
 mod patch;
 mod resources;
+mod sharing;
 
 use super::prepare::{Choice, Prepared, PreparedContainer, PreparedRevision, PreparedSidecarSet};
 use annotations::Annotations;
