@@ -143,6 +143,7 @@ pub struct Toleration {
 #[serde(default, rename_all = "camelCase")]
 pub struct PodStatus {
     pub phase: String,
+    #[serde(rename = "podIP")]
     pub pod_ip: String,
     pub start_time: Option<Timestamp>,
     pub conditions: Vec<Condition>,

@@ -330,3 +330,24 @@ fn a_story_told_twice_with_one_seed_is_the_same() {
     let story = read(&folder("stories").join("bad-image.json"));
     assert_eq!(play(&story, 7), play(&story, 7));
 }
+
+#[test]
+fn a_kubelet_that_starts_anew_finds_its_pods_as_they_were() {
+    for name in ["image-change", "native-sidecar", "bad-image", "crash-loop"] {
+        let story = read(&folder("stories").join(format!("{name}.json")));
+        let mut world = World::new(&story, 3);
+        for action in story["steps"].as_array().unwrap() {
+            match action.get("until") {
+                Some(what) => world.until(what),
+                None if action["delete"] == true => break,
+                None => world.act(action),
+            }
+        }
+        world.linger();
+        let pod: Pod = serde_json::from_value(world.object.clone()).unwrap();
+        let mut anew = PodState::default();
+        let node = &mut NodeState::new("node1", "10.0.0.1", "10.64");
+        let out = step(&pod, &mut anew, node, world.now, &world.script, &mut world.rng);
+        assert_eq!(out.statuses.first(), Some(&world.object["status"]), "{name}");
+    }
+}

@@ -212,7 +212,17 @@ impl Driver {
             None => self.owners.remove(&slot),
         };
         self.dirty.append(&mut self.stale);
+        let gone = owner.is_none();
         for item in [before, owner].into_iter().flatten() {
+            // A Deployment that recreates waits for the last pod of its old sets to go, not for their counts.
+            if gone && item.0 == Kind::ReplicaSet {
+                let set = self.world.replica_sets.get(&item.1);
+                let owner = set.and_then(|set| set.meta.controller().map(|owner| owner.name.clone()));
+                if let Some(name) = owner {
+                    let key = ObjectKey::new(&item.1.namespace, name);
+                    self.mark((Kind::Deployment, key));
+                }
+            }
             self.mark(item);
         }
     }
@@ -245,7 +255,7 @@ impl Driver {
                     .insert(item, self.world.clock.now() + Duration::from_millis(200));
             }
             Err(error) => {
-                if !error.is_conflict() && !error.is_not_found() {
+                if !error.is_conflict() && !error.is_not_found() && !error.is_already_exists() {
                     tracing::warn!(kind = ?item.0, object = %item.1, %error, "reconcile failed");
                 }
                 self.later.insert(item, self.world.clock.now() + RETRY);

@@ -29,7 +29,7 @@ impl World {
         let make = |body: Value| async move {
             match self.door.create(&PODS, Some(ns), &body).await {
                 Ok(answer) => self.pods.observe_answer(&answer),
-                Err(error) if error.is_already_exists() => {}
+                // A name of ours that is taken is an error too: the next try takes another.
                 Err(error) => {
                     if error.is_unknown() {
                         let name = body["metadata"]["name"].as_str().unwrap_or_default();
