@@ -140,7 +140,9 @@ fn take<'a>(
             (false, true) => Disruption::Available,
             (false, false) => Disruption::Unavailable,
         };
-        if !budget.take(disruption) {
+        // A pod whose kubelet has not acted on the last update may wait for it while too much is down already.
+        let overdrawn = facts.available && budget.in_use > budget.allowed;
+        if overdrawn || !budget.take(disruption) {
             outcome.short_of = Some(budget);
             return;
         }

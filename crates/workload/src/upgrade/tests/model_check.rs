@@ -110,7 +110,7 @@ fn check(fleet: &mut Fleet, invisible: &mut BTreeSet<String>, blind: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn budgets_hold_in_any_order_of_kubelets_and_changes(
