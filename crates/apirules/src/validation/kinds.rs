@@ -13,6 +13,7 @@ use crate::read::Read;
 /// The name rule of a kind.
 fn name_rule(resource: &ResourceRef<'_>) -> fn(&str) -> Vec<String> {
     match (resource.group, resource.resource) {
+        ("policy", _) => path_segment,
         ("", "namespaces") | ("apps", "statefulsets") | ("", "services") => dns_label,
         ("rbac.authorization.k8s.io" | "flowcontrol.apiserver.k8s.io", _) | ("", "componentstatuses") => {
             path_segment
@@ -169,6 +170,7 @@ fn namespace(new: &Value, errors: &mut Errors) {
 
 fn node(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = Path::new("spec");
+    validate_ranges(new.at("spec"), &path.child("podCIDRs"), errors);
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (i, taint) in new.at("spec").list("taints").iter().enumerate() {
         // A real server names this path so.
@@ -201,17 +203,48 @@ fn node(new: &Value, old: Option<&Value>, errors: &mut Errors) {
         seen.push((key, effect));
     }
     let Some(old) = old else { return };
-    for field in ["providerID", "podCIDR"] {
-        let (before, after) = (old.at("spec").text(field), new.at("spec").text(field));
-        if !before.is_empty() && before != after {
-            let detail = "node updates may not change podCIDR except from \"\" to valid";
-            let detail = if field == "podCIDR" {
-                detail
-            } else {
-                "node updates may not change providerID except from \"\" to valid"
-            };
-            errors.forbidden(&path.child(field), detail);
-        }
+    let (before, after) = (old.at("spec"), new.at("spec"));
+    let ranges = pod_ranges(before);
+    if !ranges.is_empty() && ranges != pod_ranges(after) {
+        let detail = "node updates may not change podCIDR except from \"\" to valid";
+        errors.forbidden(&path.child("podCIDRs"), detail);
+    }
+    let provider = before.text("providerID");
+    if !provider.is_empty() && provider != after.text("providerID") {
+        let detail = "node updates may not change providerID except from \"\" to valid";
+        errors.forbidden(&path.child("providerID"), detail);
+    }
+}
+
+/// podCIDR is the first of podCIDRs, and wins where they differ.
+fn pod_ranges(spec: &Value) -> Vec<&str> {
+    let mut out = crate::read::texts(spec.list("podCIDRs"));
+    let first = spec.text("podCIDR");
+    if out.first().is_some_and(|f| *f != first) {
+        out.clear();
+    }
+    if out.is_empty() && !first.is_empty() {
+        out.push(first);
+    }
+    out
+}
+
+fn validate_ranges(spec: &Value, path: &Path, errors: &mut Errors) {
+    let ranges = pod_ranges(spec);
+    let is_range = |text: &str| {
+        let parts = text
+            .split_once('/')
+            .and_then(|(ip, bits)| Some((ip.parse::<std::net::IpAddr>().ok()?, bits.parse::<u8>().ok()?)));
+        parts.is_some_and(|(ip, bits)| bits <= if ip.is_ipv4() { 32 } else { 128 })
+    };
+    for (i, range) in ranges.iter().enumerate().filter(|(_, r)| !is_range(r)) {
+        let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        errors.invalid(&path.index(i), *range, detail);
+    }
+    let sixes = ranges.iter().filter(|r| r.contains(':')).count();
+    if ranges.len() > 2 || (ranges.len() == 2 && sixes != 1) {
+        let detail = "may specify no more than one CIDR for each IP family";
+        errors.invalid(path, Value::from(ranges), detail);
     }
 }
 
@@ -319,15 +352,16 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Errors) {
         let detail = "maximum allowed value of a user defined priority is 1000000000";
         errors.forbidden(&Path::new("value"), detail);
     }
-    let policies = ["PreemptLowerPriority", "Never"];
-    if new.has("preemptionPolicy") && !policies.contains(&new.text("preemptionPolicy")) {
-        errors.not_supported(
-            &Path::new("preemptionPolicy"),
-            new.text("preemptionPolicy"),
-            &policies,
-        );
-    }
-    let Some(old) = old else { return };
+    let policy = new.text("preemptionPolicy");
+    let Some(old) = old else {
+        if new.has("preemptionPolicy") && policy.is_empty() {
+            errors.required(&Path::new("preemptionPolicy"), "");
+        } else if !policy.is_empty() && !["PreemptLowerPriority", "Never"].contains(&policy) {
+            let supported = ["PreemptLowerPriority", "Never"];
+            errors.not_supported(&Path::new("preemptionPolicy"), policy, &supported);
+        }
+        return;
+    };
     if old.int("value").unwrap_or(0) != value {
         errors.forbidden(&Path::new("value"), "may not be changed in an update.");
     }
@@ -422,9 +456,9 @@ fn rbac(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors: &m
     if old.is_some_and(|old| old.at("roleRef") != role) {
         let shown = format!(
             "{{\"APIGroup\":{},\"Kind\":{},\"Name\":{}}}",
-            role.at("apiGroup"),
-            role.at("kind"),
-            role.at("name")
+            Value::from(role.text("apiGroup")),
+            Value::from(role.text("kind")),
+            Value::from(role.text("name"))
         );
         errors.invalid_json(&path, shown, "cannot change roleRef");
     }

@@ -53,9 +53,18 @@ fn required_selector(spec: &Value, kind: &str, path: &Path, errors: &mut Errors)
 }
 
 fn validate_template(spec: &Value, path: &Path, matched: bool, errors: &mut Errors) {
+    let selector_path = path.child("selector");
     let (template, path) = (spec.at("template"), path.child("template"));
     let meta = template.at("metadata");
     let selector = spec.at("selector");
+    let mut selector_errors = Errors::default();
+    validate_selector(selector, &path, &mut selector_errors);
+    if matched && !selector_errors.is_empty() {
+        // A selector that cannot be read selects nothing that could be compared.
+        let owner = spec.at("selector").clone();
+        errors.invalid(&selector_path, owner, "invalid label selector");
+        return;
+    }
     let missed = selector.is_null()
         || (!is_empty_selector(selector) && !selector_matches(selector, meta.at("labels")));
     if matched && missed {
@@ -255,6 +264,13 @@ fn stateful_set(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     if old.is_none() && !service.is_empty() {
         errors.invalid_each(&path.child("serviceName"), service, dns_label(service));
     }
+    if old.is_none() {
+        claim_templates(
+            spec.list("volumeClaimTemplates"),
+            &path.child("volumeClaimTemplates"),
+            errors,
+        );
+    }
     required_selector(spec, "statefulset", &path, errors);
     validate_template(&with_claim_volumes(spec), &path, true, errors);
     always_restarts(spec, "StatefulSet", &path, errors);
@@ -302,6 +318,34 @@ fn stateful_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+fn claim_templates(claims: &[Value], path: &Path, errors: &mut Errors) {
+    for (i, claim) in claims.iter().enumerate() {
+        let (spec, path) = (claim.at("spec"), path.index(i).child("spec"));
+        if spec.list("accessModes").is_empty() {
+            errors.required(&path.child("accessModes"), "at least 1 access mode is required");
+        }
+        let modes = [
+            "ReadOnlyMany",
+            "ReadWriteMany",
+            "ReadWriteOnce",
+            "ReadWriteOncePod",
+        ];
+        for mode in crate::read::texts(spec.list("accessModes"))
+            .into_iter()
+            .filter(|m| !modes.contains(m))
+        {
+            errors.not_supported(&path.child("accessModes"), mode, &modes);
+        }
+        if !spec.at("resources").at("requests").has("storage") {
+            errors.required(&path.child("resources").key("storage"), "");
+        }
+        let mode = spec.text("volumeMode");
+        if spec.has("volumeMode") && !["Block", "Filesystem"].contains(&mode) {
+            errors.not_supported(&path.child("volumeMode"), mode, &["Block", "Filesystem"]);
+        }
+    }
+}
+
 /// Claims of the set appear as volumes of its pods.
 fn with_claim_volumes(spec: &Value) -> Value {
     let mut out = spec.clone();
@@ -310,8 +354,12 @@ fn with_claim_volumes(spec: &Value) -> Value {
         return out;
     }
     let name_of = |claim: &Value| claim.at("metadata").text("name").to_owned();
+    let first = |(i, claim): &(usize, &Value)| !claims[..*i].iter().any(|c| name_of(c) == name_of(claim));
     let mut volumes: Vec<Value> = claims
         .iter()
+        .enumerate()
+        .filter(first)
+        .map(|(_, c)| c)
         .map(|c| json!({"name": name_of(c), "persistentVolumeClaim": {"claimName": name_of(c)}}))
         .collect();
     let own = spec.at("template").at("spec").list("volumes").iter();
@@ -435,6 +483,20 @@ fn generated_labels(job: &Value, path: &Path, errors: &mut Errors) {
     let meta = job.at("metadata");
     let (uid, name) = (meta.text("uid"), meta.text("name"));
     let labels = job.at("spec").at("template").at("metadata").at("labels");
+    let selector = job.at("spec").at("selector");
+    if selector.is_null() {
+        return;
+    }
+    let own = "batch.kubernetes.io/controller-uid";
+    let by_uid = selector.at("matchLabels").text(own) == uid
+        || selector.at("matchLabels").text("controller-uid") == uid;
+    if !by_uid && !is_empty_selector(selector) {
+        errors.invalid(
+            &path.child("selector"),
+            selector.clone(),
+            "`selector` not auto-generated",
+        );
+    }
     let wanted = [
         ("controller-uid", uid),
         ("job-name", name),
@@ -500,8 +562,17 @@ fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
 
 fn cron_job(spec: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
-    if spec.text("schedule").is_empty() {
+    let schedule = spec.text("schedule");
+    let fields: Vec<&str> = schedule.split_whitespace().collect();
+    if schedule.is_empty() {
         errors.required(&path.child("schedule"), "");
+    } else if !schedule.starts_with('@') && fields.len() != 5 {
+        let found = format!(
+            "expected exactly 5 fields, found {}: [{}]",
+            fields.len(),
+            fields.join(" ")
+        );
+        errors.invalid(&path.child("schedule"), schedule, found);
     }
     let fields = [
         "startingDeadlineSeconds",

@@ -195,7 +195,8 @@ fn validate_node_affinity_change(new: &Value, old: &Value, path: &Path, errors: 
             .iter()
             .map(|t| super::difference::internal_json(t, "NodeSelectorTerm"))
             .collect();
-        let shown = if after.is_empty() {
+        let given = new.at(required).at("nodeSelectorTerms").is_array();
+        let shown = if after.is_empty() && !given {
             "null".to_owned()
         } else {
             format!("[{}]", shown.join(","))
