@@ -116,6 +116,7 @@ fn cost<'s>(expression: &IdedExpr, root: &'s Schema, bound: &mut Bound<'s>) -> u
                 "contains" | "startsWith" | "endsWith" | "matches" | "indexOf" | "lastIndexOf"
                 | "replace" | "split" | "find" | "findAll" | "lowerAscii" | "upperAscii" | "trim"
                 | "format" | "url" | "isURL" => length / 10 + 1,
+                "_==_" | "_!=_" if call.args.iter().any(|arg| matches!(arg.expr, Expr::Literal(_))) => 1,
                 "_==_" | "_!=_" | "@in" => length / 10 + 1,
                 "sum" | "min" | "max" | "isSorted" | "join" | "distinct" | "sort" | "flatten" | "reverse" => {
                     length

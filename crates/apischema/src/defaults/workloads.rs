@@ -92,9 +92,8 @@ fn stateful_set(object: &mut Object) {
     let Some(strategy) = at(spec, &["updateStrategy"]) else {
         return;
     };
-    if text(strategy, "type") == "RollingUpdate"
-        && let Some(rolling) = at(strategy, &["rollingUpdate"])
-    {
+    // Whatever the type: the internal version's partition is a plain number.
+    if let Some(rolling) = at(strategy, &["rollingUpdate"]) {
         set_default(rolling, "partition", 0);
     }
 }
