@@ -38,6 +38,17 @@ pub(crate) fn object(
 ) -> Result<Decoded, Status> {
     let (mut value, duplicates) =
         parse(call).map_err(|status| unrecognized(status, &resource.kind, &call.body))?;
+    if resource.custom.is_some() {
+        let missing = ["kind", "apiVersion"]
+            .iter()
+            .find(|f| value[**f].as_str().is_none_or(str::is_empty));
+        if let Some(field) = missing.filter(|_| value.is_object()) {
+            let name = if *field == "kind" { "Kind" } else { "apiVersion" };
+            let text = String::from_utf8_lossy(&call.body).into_owned();
+            let why = Status::bad_request(format!("Object '{name}' is missing in '{text}'"));
+            return Err(unrecognized(why, &resource.kind, &call.body));
+        }
+    }
     check_kind(&mut value, &resource.group, &resource.version, &resource.kind)?;
     finish(resource, value, duplicates, validation)
 }
@@ -93,11 +104,25 @@ fn unrecognized(status: Status, kind: &str, body: &[u8]) -> Status {
     if status.code != 400 {
         return status;
     }
-    let text = String::from_utf8_lossy(body.get(..1024).unwrap_or(body)).into_owned();
-    Status::bad_request(format!(
-        "the object provided is unrecognized (must be of type {kind}): {} ({text})",
+    let message = format!(
+        "the object provided is unrecognized (must be of type {kind}): {}",
         status.message
-    ))
+    );
+    Status::bad_request(format!("{message} ({})", summary(body)))
+}
+
+/// The start of a body, for a message: as text where it looks like JSON.
+fn summary(body: &[u8]) -> String {
+    let start = body.get(..30).unwrap_or(body);
+    let more = if body.len() > 30 { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
+        Some(_) => {
+            let hex: Vec<String> = start.iter().map(|b| format!("{b:02x}")).collect();
+            format!("{}{more}", hex.concat())
+        }
+    }
 }
 
 fn cannot_handle(kind: &str, version: &str, error: &str) -> Status {
@@ -141,9 +166,7 @@ fn check_kind(value: &mut Value, group: &str, version: &str, kind: &str) -> Resu
         let why = "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type \
                    struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
                    \"json:\\\"kind,omitempty\\\"\" }";
-        return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): {why}"
-        )));
+        return Err(unrecognized(Status::bad_request(why), kind, b"[]"));
     };
     let text = |map: &Map<String, Value>, name: &str| {
         map.get(name)

@@ -33,7 +33,13 @@ pub(crate) async fn dispatch(mut call: Call) -> Result<Answer, Status> {
                 ..Access::default()
             };
             authorize(&call, &access)?;
-            Err(Status::no_such_path())
+            match crate::catalog::builtin()
+                .of_version(&access.group, &access.version)
+                .next()
+            {
+                Some(_) => Err(Status::no_such_path()),
+                None => Ok(Answer::text(404, "404 page not found\n")),
+            }
         }
         Route::Other => other(&call),
     }
@@ -115,7 +121,7 @@ async fn resource(call: &Call, target: Target) -> Result<Answer, Status> {
     match verb.as_str() {
         "get" => read::get(call, &target).await,
         "list" => read::list(call, &target).await,
-        "watch" => watch::watch(call, &target),
+        "watch" => watch::watch(call, &target).await,
         "create" => create::handle(call, &target).await,
         "update" => update::handle(call, &target).await,
         "patch" => patch::handle(call, &target).await,

@@ -39,6 +39,9 @@ pub fn supported(table: &StorageKey, group: &str, field: &str) -> Option<String>
 
 /// Kinds of the core group with their own list of labels word the refusal shortly.
 pub fn unsupported_message(table: &StorageKey, field: &str) -> String {
+    if table.plural == "jobs" {
+        return format!("field label {field:?} not supported for Job");
+    }
     let own_list = extractor(table)(&Value::Null).len() > usize::from(table.plural == "secrets");
     if own_list {
         format!("field label not supported: {field}")

@@ -233,8 +233,8 @@ impl Parser {
             });
         }
         let (operator, values) = match self.next().unwrap_or_default().as_str() {
-            "=" | "==" => (Operator::In, vec![self.value()]),
-            "!=" => (Operator::NotIn, vec![self.value()]),
+            "=" | "==" => (Operator::In, vec![self.exact()?]),
+            "!=" => (Operator::NotIn, vec![self.exact()?]),
             ">" | "gt" => (Operator::GreaterThan, vec![self.integer()?]),
             "<" | "lt" => (Operator::LessThan, vec![self.integer()?]),
             "in" => (Operator::In, self.values()?),
@@ -253,6 +253,14 @@ impl Parser {
             operator,
             values,
         })
+    }
+
+    fn exact(&mut self) -> Result<String, Status> {
+        match self.peek() {
+            None | Some(",") => Ok(String::new()),
+            Some(token) if is_word(token) => Ok(self.next().unwrap_or_default()),
+            Some(other) => Err(bad(format!("found '{other}', expected: identifier"))),
+        }
     }
 
     fn value(&mut self) -> String {

@@ -10,6 +10,7 @@ use crate::catalog::Resource;
 use crate::negotiate::{self, Form};
 use crate::pipeline;
 use crate::printing;
+use crate::server::ApiServer;
 use crate::service::Call;
 use crate::status::Status;
 use crate::store::Stored;
@@ -23,9 +24,9 @@ pub enum Shown {
 
 impl Shown {
     /// The object in the served version.
-    pub fn into_value(self, resource: &Resource) -> Result<Value, Status> {
+    pub async fn into_value(self, server: &ApiServer, resource: &Resource) -> Result<Value, Status> {
         match self {
-            Self::Stored(stored) => served_value(resource, &stored),
+            Self::Stored(stored) => served_value(server, resource, &stored).await,
             Self::Value(value) => Ok(value),
         }
     }
@@ -41,32 +42,33 @@ pub fn head(resource: &Resource) -> String {
 }
 
 /// The stored object in the version it is served in.
-pub fn served_value(resource: &Resource, stored: &Stored) -> Result<Value, Status> {
-    pipeline::from_storage(resource, stored.value(resource))
+pub async fn served_value(server: &ApiServer, resource: &Resource, stored: &Stored) -> Result<Value, Status> {
+    let mut values = pipeline::from_storage(server, resource, vec![stored.value(resource)]).await?;
+    values
+        .pop()
+        .ok_or_else(|| Status::internal("a conversion lost its object"))
 }
 
-/// The encoded object in the version it is served in.
-pub fn served_bytes(resource: &Resource, stored: &Stored, out: &mut BytesMut) -> Result<(), Status> {
-    if resource.converts() {
-        let value = served_value(resource, stored)?;
-        out.put_slice(&serde_json::to_vec(&value).map_err(Status::internal)?);
-    } else {
-        out.put_slice(head(resource).as_bytes());
-        out.put_slice(stored.body.get(1..).unwrap_or_default());
-    }
-    Ok(())
+async fn served_values(
+    server: &ApiServer,
+    resource: &Resource,
+    items: &[Arc<Stored>],
+) -> Result<Vec<Value>, Status> {
+    let stored = items.iter().map(|item| item.value(resource)).collect();
+    pipeline::from_storage(server, resource, stored).await
 }
 
 /// Answers with one object.
-pub fn object(call: &Call, resource: &Resource, code: u16, shown: Shown) -> Result<Answer, Status> {
+pub async fn object(call: &Call, resource: &Resource, code: u16, shown: Shown) -> Result<Answer, Status> {
     let form = negotiate::form(call.header("accept"))?;
-    if let (Form::Json, Shown::Stored(stored)) = (form, &shown) {
+    if let (Form::Json, Shown::Stored(stored), false) = (form, &shown, resource.converts()) {
         let mut out = BytesMut::with_capacity(stored.body.len() + 64);
-        served_bytes(resource, stored, &mut out)?;
+        out.put_slice(head(resource).as_bytes());
+        out.put_slice(stored.body.get(1..).unwrap_or_default());
         out.put_u8(b'\n');
         return Ok(Answer::bytes(code, "application/json", out.freeze()));
     }
-    let value = shown.into_value(resource)?;
+    let value = shown.into_value(&call.server, resource).await?;
     value_as(call, Some(resource), code, &value, form)
 }
 
@@ -116,16 +118,30 @@ impl ListMeta {
 }
 
 /// Answers with a list.
-pub fn list(
+pub async fn list(
     call: &Call,
     resource: &Resource,
     items: &[Arc<Stored>],
     meta: &ListMeta,
 ) -> Result<Answer, Status> {
     match negotiate::form(call.header("accept"))? {
+        Form::Json if resource.converts() => {
+            let mut values = served_values(&call.server, resource, items).await?;
+            if resource.custom.is_none() {
+                for map in values.iter_mut().filter_map(Value::as_object_mut) {
+                    map.remove("apiVersion");
+                    map.remove("kind");
+                }
+            }
+            let whole = json!({
+                "kind": resource.list_kind(), "apiVersion": resource.api_version(),
+                "metadata": meta.to_value(), "items": values,
+            });
+            Answer::json(200, &whole)
+        }
         Form::Json => json_list(resource, items, meta),
         Form::Yaml => {
-            let values = served_values(resource, items)?;
+            let values = served_values(&call.server, resource, items).await?;
             let kind = resource.list_kind();
             let whole = json!({
                 "kind": kind, "apiVersion": resource.api_version(), "metadata": meta.to_value(), "items": values,
@@ -133,7 +149,7 @@ pub fn list(
             yaml(200, &whole)
         }
         Form::Metadata => {
-            let values = served_values(resource, items)?;
+            let values = served_values(&call.server, resource, items).await?;
             let partials: Vec<Value> = values.iter().map(partial).collect();
             let whole = json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
@@ -142,7 +158,7 @@ pub fn list(
             Answer::json(200, &whole)
         }
         Form::Table => {
-            let values = served_values(resource, items)?;
+            let values = served_values(&call.server, resource, items).await?;
             let mut out = printing::of(&call.server, resource, &values, include_object(call), true);
             out["metadata"] = meta.to_value();
             Answer::json(200, &out)
@@ -166,14 +182,7 @@ fn json_list(resource: &Resource, items: &[Arc<Stored>], meta: &ListMeta) -> Res
         if index > 0 {
             out.put_u8(b',');
         }
-        if resource.converts() {
-            let mut value = served_value(resource, item)?;
-            if let Some(map) = value.as_object_mut() {
-                map.remove("apiVersion");
-                map.remove("kind");
-            }
-            out.put_slice(&serde_json::to_vec(&value).map_err(Status::internal)?);
-        } else if resource.custom.is_some() {
+        if resource.custom.is_some() {
             out.put_slice(head.as_bytes());
             out.put_slice(item.body.get(1..).unwrap_or_default());
         } else {
@@ -182,10 +191,6 @@ fn json_list(resource: &Resource, items: &[Arc<Stored>], meta: &ListMeta) -> Res
     }
     out.put_slice(b"]}\n");
     Ok(Answer::bytes(200, "application/json", out.freeze()))
-}
-
-fn served_values(resource: &Resource, items: &[Arc<Stored>]) -> Result<Vec<Value>, Status> {
-    items.iter().map(|item| served_value(resource, item)).collect()
 }
 
 /// `PartialObjectMetadata` of an object.

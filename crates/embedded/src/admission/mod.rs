@@ -3,7 +3,7 @@ mod builtin;
 mod conditions;
 mod matching;
 mod review;
-mod transport;
+pub(crate) mod transport;
 mod webhooks;
 
 use http::StatusCode;
@@ -135,7 +135,7 @@ impl Sight<'_> {
     }
 
     /// The object in another version of its resource.
-    fn converted(&self, mut object: Value, to: &Kind) -> Result<Value, Status> {
+    async fn converted(&self, mut object: Value, to: &Kind) -> Result<Value, Status> {
         let wanted = crate::catalog::group_version(&to.group, &to.version);
         if object["apiVersion"].as_str() == Some(wanted.as_str()) || !object.is_object() {
             return Ok(object);
@@ -147,8 +147,12 @@ impl Sight<'_> {
         let target = self.server.resource(&to.group, &to.version, plural);
         match (source, target) {
             (Some(source), Some(target)) => {
-                let stored = pipeline::to_storage(&source, object)?;
-                pipeline::from_storage(&target, stored)
+                let stored = pipeline::to_storage(self.server, &source, object).await?;
+                let served = pipeline::from_storage(self.server, &target, vec![stored]).await?;
+                served
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| Status::internal("a conversion lost its object"))
             }
             _ => {
                 object["apiVersion"] = wanted.into();
@@ -196,3 +200,6 @@ fn refused(refusal: apirules::admission::Refusal) -> Status {
     out.details = Some(refusal.details);
     out
 }
+
+#[cfg(test)]
+mod tests;

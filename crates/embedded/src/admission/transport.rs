@@ -26,7 +26,7 @@ const MAX_ANSWER: usize = 4 * 1024 * 1024;
 const MAX_IDLE: usize = 32;
 
 /// Posts `body` to the webhook of `client_config`. The error is worded as a real server's client words it.
-pub(super) async fn post(
+pub(crate) async fn post(
     server: &ApiServer,
     config: &Value,
     seconds: u64,

@@ -57,7 +57,7 @@ pub(super) async fn mutate(
         passes.require_previous();
     }
     for hook in hooks(sight.configurations("mutatingwebhookconfigurations")) {
-        let Some(seen) = concerned(&hook, sight, present(object), old)? else {
+        let Some(seen) = concerned(&hook, sight, present(object), old).await? else {
             continue;
         };
         if passes.reinvoking && !passes.due.contains(&hook.id()) {
@@ -97,13 +97,13 @@ pub(super) async fn validate(
     }
     let mut concerned_hooks = Vec::new();
     for hook in hooks(sight.configurations("validatingwebhookconfigurations")) {
-        if let Some(seen) = concerned(&hook, sight, object, old)? {
+        if let Some(seen) = concerned(&hook, sight, object, old).await? {
             concerned_hooks.push((hook, seen));
         }
     }
     let calls = concerned_hooks.iter().map(|(hook, seen)| async move {
-        let shown = sight.seen_as(object, seen)?;
-        let before = sight.seen_as(old, seen)?;
+        let shown = sight.seen_as(object, seen).await?;
+        let before = sight.seen_as(old, seen).await?;
         call(sight, hook, seen, shown.as_ref(), before.as_ref(), false).await
     });
     let mut warnings = Vec::new();
@@ -130,7 +130,7 @@ fn present(object: &Value) -> Option<&Value> {
     (!object.is_null()).then_some(object)
 }
 
-fn concerned(
+async fn concerned(
     hook: &Hook,
     sight: &Sight<'_>,
     object: Option<&Value>,
@@ -146,8 +146,8 @@ fn concerned(
     if conditions.is_empty() {
         return Ok(Some(seen));
     }
-    let shown = sight.seen_as(object, &seen).map_err(Failed::into_status)?;
-    let before = sight.seen_as(old, &seen).map_err(Failed::into_status)?;
+    let shown = sight.seen_as(object, &seen).await.map_err(Failed::into_status)?;
+    let before = sight.seen_as(old, &seen).await.map_err(Failed::into_status)?;
     let request = review::request(sight.attributes, &seen, "", None, None);
     let null = Value::Null;
     match evaluate(
@@ -173,9 +173,10 @@ impl Failed {
 }
 
 impl Sight<'_> {
-    fn seen_as(&self, object: Option<&Value>, seen: &Invocation) -> Result<Option<Value>, Failed> {
+    async fn seen_as(&self, object: Option<&Value>, seen: &Invocation) -> Result<Option<Value>, Failed> {
         let Some(object) = object else { return Ok(None) };
         self.converted(object.clone(), &seen.kind)
+            .await
             .map(Some)
             .map_err(Failed::Refused)
     }
@@ -188,8 +189,8 @@ async fn call_mutating(
     object: &mut Value,
     old: Option<&Value>,
 ) -> Result<(bool, Warnings), Failed> {
-    let shown = sight.seen_as(present(object), seen)?;
-    let before = sight.seen_as(old, seen)?;
+    let shown = sight.seen_as(present(object), seen).await?;
+    let before = sight.seen_as(old, seen).await?;
     let answer = call(sight, hook, seen, shown.as_ref(), before.as_ref(), true).await?;
     let Some(patch) = answer.patch else {
         return Ok((false, answer.warnings));
@@ -208,7 +209,7 @@ async fn call_mutating(
     };
     json_patch::patch(&mut patched, &patch).map_err(|e| Failed::Refused(Status::internal(e)))?;
     let own = &sight.attributes.kind;
-    let mut patched = sight.converted(patched, own).map_err(Failed::Refused)?;
+    let mut patched = sight.converted(patched, own).await.map_err(Failed::Refused)?;
     sight.decode_and_default(&mut patched);
     let changed = patched != *object;
     *object = patched;

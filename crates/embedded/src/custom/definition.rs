@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use apiextensions::{Crd, CrdVersion, Scale};
 use sha2::{Digest, Sha256};
 
 use super::CustomVersion;
@@ -27,51 +27,32 @@ pub(crate) struct ScalePaths {
     pub selector: Option<String>,
 }
 
-/// What a definition serves: one resource for each served version, if its names are accepted.
-pub(super) fn resources(definition: &Value) -> Vec<Resource> {
-    let spec = &definition["spec"];
-    let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let Some(storage) = versions.iter().find(|v| v["storage"] == true) else {
+impl ScalePaths {
+    pub(super) fn of(scale: &Scale) -> Self {
+        let pointer = |path: &str| path.replace('.', "/");
+        Self {
+            spec: pointer(&scale.spec_replicas),
+            status: pointer(&scale.status_replicas),
+            selector: scale.label_selector.as_deref().map(pointer),
+        }
+    }
+}
+
+/// What a definition serves: one resource for each served version, the most stable one first.
+pub(super) fn resources(crd: Arc<Crd>) -> Vec<Resource> {
+    let Some(storage) = crd.storage_version().map(|v| v.name.clone()) else {
         return Vec::new();
     };
-    let served = versions.iter().filter(|v| v["served"] == true);
-    let mut all: Vec<Resource> = served
-        .map(|version| resource(definition, version, storage))
-        .collect();
+    let served = crd.versions.iter().filter(|v| v.served);
+    let mut all: Vec<Resource> = served.map(|version| resource(&crd, version, &storage)).collect();
     all.sort_by(|a, b| by_priority(&b.version, &a.version));
     all
 }
 
-fn resource(definition: &Value, version: &Value, storage: &Value) -> Resource {
-    let spec = &definition["spec"];
-    let names = &spec["names"];
-    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-    let strings = |v: &Value| -> Vec<String> {
-        v.as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect()
-    };
-    let (group, plural, kind) = (text(&spec["group"]), text(&names["plural"]), text(&names["kind"]));
-    let or = |value: String, other: String| if value.is_empty() { other } else { value };
-    let scale = scale_paths(&version["subresources"]["scale"]);
-    let has_status = version["subresources"]["status"].is_object();
-    let name = text(&version["name"]);
-    let mut subresources = Vec::new();
+fn resource(crd: &Arc<Crd>, version: &CrdVersion, storage: &str) -> Resource {
     let verbs = || ["get", "patch", "update"].map(str::to_owned).to_vec();
-    if has_status {
-        let (group, version, kind) = (group.clone(), name.clone(), kind.clone());
-        subresources.push(Subresource {
-            name: "status".to_owned(),
-            group,
-            version,
-            kind,
-            verbs: verbs(),
-        });
-    }
-    if scale.is_some() {
+    let mut subresources = Vec::new();
+    if version.scale.is_some() {
         subresources.push(Subresource {
             name: "scale".to_owned(),
             group: "autoscaling".to_owned(),
@@ -80,37 +61,36 @@ fn resource(definition: &Value, version: &Value, storage: &Value) -> Resource {
             verbs: verbs(),
         });
     }
-    let list_kind = or(text(&names["listKind"]), format!("{kind}List"));
+    if version.status {
+        subresources.push(Subresource {
+            name: "status".to_owned(),
+            group: crd.group.clone(),
+            version: version.name.clone(),
+            kind: crd.kind.clone(),
+            verbs: verbs(),
+        });
+    }
     Resource {
-        storage: StorageKey::new(&group, &plural),
-        storage_group: group.clone(),
-        storage_version: text(&storage["name"]),
-        storage_version_hash: Some(version_hash(&group, &text(&storage["name"]), &kind)),
-        singular: or(text(&names["singular"]), kind.to_lowercase()),
-        short_names: strings(&names["shortNames"]),
-        categories: strings(&names["categories"]),
-        namespaced: spec["scope"] == "Namespaced",
+        storage: StorageKey::new(&crd.group, &crd.plural),
+        storage_group: crd.group.clone(),
+        storage_version: storage.to_owned(),
+        storage_version_hash: Some(version_hash(&crd.group, storage, &crd.kind)),
+        singular: crd.singular.clone(),
+        short_names: crd.short_names.clone(),
+        categories: crd.categories.clone(),
+        namespaced: crd.namespaced,
         verbs: VERBS.map(str::to_owned).to_vec(),
         subresources,
-        group,
-        version: name,
-        kind,
-        plural,
+        group: crd.group.clone(),
+        version: version.name.clone(),
+        kind: crd.kind.clone(),
+        plural: crd.plural.clone(),
         custom: Some(Arc::new(CustomVersion {
-            list_kind,
-            has_status,
-            scale,
+            list_kind: crd.list_kind.clone(),
+            version: version.name.clone(),
+            crd: crd.clone(),
         })),
     }
-}
-
-fn scale_paths(scale: &Value) -> Option<ScalePaths> {
-    let pointer = |name: &str| scale[name].as_str().map(|path| path.replace('.', "/"));
-    Some(ScalePaths {
-        spec: pointer("specReplicasPath")?,
-        status: pointer("statusReplicasPath")?,
-        selector: pointer("labelSelectorPath"),
-    })
 }
 
 /// As discovery shows it: the start of a hash of the storage version.

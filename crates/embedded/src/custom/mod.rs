@@ -2,6 +2,9 @@
 mod definition;
 mod establish;
 
+use std::sync::Arc;
+
+use apiextensions::{Conversion, Crd, CrdVersion};
 use apirules::validation::{self, ResourceRef};
 use model::field::FieldError;
 use model::time::Timestamp;
@@ -20,9 +23,9 @@ pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// One served version of a custom kind.
 #[derive(Debug)]
 pub struct CustomVersion {
+    crd: Arc<Crd>,
+    version: String,
     pub(crate) list_kind: String,
-    pub(crate) has_status: bool,
-    pub(crate) scale: Option<ScalePaths>,
 }
 
 /// The table of definitions.
@@ -35,47 +38,132 @@ pub(crate) fn reload(server: &ApiServer) {
     let mut catalog = Catalog::default();
     let (_, definitions) = server.inner.store.snapshot(&definitions(), "");
     for stored in definitions {
-        for resource in definition::resources(&stored.bare()) {
-            catalog.insert(resource);
+        match Crd::parse(&stored.bare()) {
+            Ok(crd) => definition::resources(Arc::new(crd))
+                .into_iter()
+                .for_each(|r| catalog.insert(r)),
+            Err(errors) => {
+                let first = errors.first().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(
+                    definition = stored.name(),
+                    first,
+                    "a stored definition is not served"
+                );
+            }
         }
     }
     server.set_custom(catalog);
 }
 
+/// What is wrong with a definition.
+pub(crate) fn validate_definition(value: &Value) -> Vec<FieldError> {
+    Crd::parse(value).err().unwrap_or_default()
+}
+
 impl CustomVersion {
+    fn own(&self) -> Option<&CrdVersion> {
+        self.crd.version(&self.version)
+    }
+
+    pub(crate) fn conversion(&self) -> &Conversion {
+        &self.crd.conversion
+    }
+
+    pub(crate) fn definition(&self) -> (&Crd, Option<&CrdVersion>) {
+        (&self.crd, self.own())
+    }
+
     pub(crate) fn scale(&self) -> Option<ScalePaths> {
-        self.scale.clone()
+        self.own()?.scale.as_ref().map(ScalePaths::of)
+    }
+
+    /// Said to everybody who uses a deprecated version.
+    pub(crate) fn deprecation(&self) -> Option<String> {
+        let own = self.own().filter(|v| v.deprecated)?;
+        let said = own.deprecation_warning.clone();
+        Some(
+            said.unwrap_or_else(|| {
+                format!("{}/{} {} is deprecated", self.crd.group, own.name, self.crd.kind)
+            }),
+        )
     }
 
     pub(crate) fn columns(&self) -> Vec<Value> {
-        vec![
-            json!({"name": "Name", "type": "string", "format": "name", "priority": 0,
-                   "description": crate::table::columns("v1", "namespaces")[0]["description"]}),
-            json!({"name": "Age", "type": "date", "format": "", "priority": 0,
-                   "description": "CreationTimestamp is a timestamp representing the server time when this object was created."}),
-        ]
+        let mut out = vec![
+            crate::table::columns("v1", "namespaces")
+                .into_iter()
+                .next()
+                .unwrap_or_default(),
+        ];
+        let columns = self.own().map(|v| v.columns.as_slice()).unwrap_or_default();
+        out.extend(columns.iter().map(|c| {
+            json!({"name": c.name, "type": c.ty, "format": c.format, "description": c.description,
+                   "priority": c.priority})
+        }));
+        if columns.is_empty() {
+            let about = crate::table::columns("", "");
+            let description = about.get(1).map(|c| c["description"].clone());
+            out.push(json!({"name": "Age", "type": "date", "format": "", "priority": 0, "description": description}));
+        }
+        out
     }
 
-    pub(crate) fn cells(&self, object: &Value, _now: Timestamp) -> Vec<Value> {
-        vec![
-            json!(metadata::name(object)),
-            json!(metadata::text(object, "creationTimestamp")),
-        ]
+    pub(crate) fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let mut out = vec![json!(metadata::name(object))];
+        let columns = self.own().map(|v| v.columns.as_slice()).unwrap_or_default();
+        let age = |text: &str| {
+            let since = text.parse::<Timestamp>().ok();
+            since.map_or_else(
+                || json!("<invalid>"),
+                |since| json!(crate::table::human_duration(now.as_second() - since.as_second())),
+            )
+        };
+        for column in columns {
+            let value = apiextensions::cell(column, object);
+            out.push(match (column.ty.as_str(), value.as_str()) {
+                ("date", Some(text)) => age(text),
+                _ => value,
+            });
+        }
+        if columns.is_empty() {
+            out.push(age(metadata::text(object, "creationTimestamp")));
+        }
+        out
     }
 
     pub(crate) fn schema(&self) -> Option<Schema<'_>> {
-        None
+        let own = self.own()?;
+        Some(Schema {
+            table: &own.table,
+            ty: own.ty,
+            custom: true,
+        })
     }
 
     /// Why the object cannot be read, and which fields are unknown (they are removed).
-    pub(crate) fn prune(&self, _value: &mut Value) -> (Vec<String>, Vec<String>) {
-        (Vec::new(), Vec::new())
+    pub(crate) fn prune(&self, value: &mut Value) -> (Vec<String>, Vec<String>) {
+        let unknown = self.own().map(|v| v.prune(value)).unwrap_or_default();
+        (
+            Vec::new(),
+            unknown
+                .iter()
+                .map(|path| format!("unknown field {path:?}"))
+                .collect(),
+        )
     }
 
-    pub(crate) fn default(&self, _value: &mut Value) {}
+    pub(crate) fn default(&self, value: &mut Value) {
+        if let Some(own) = self.own() {
+            own.default(value);
+        }
+    }
+
+    fn has_status(&self) -> bool {
+        self.own().is_some_and(|v| v.status)
+    }
 
     pub(crate) fn prepare_for_create(&self, value: &mut Value) {
-        if self.has_status
+        if self.has_status()
             && let Some(map) = value.as_object_mut()
         {
             map.remove("status");
@@ -95,13 +183,13 @@ impl CustomVersion {
             put(metadata::map(new), "resourceVersion", version);
             return;
         }
-        if self.has_status {
+        if self.has_status() {
             put(new.as_object_mut(), "status", old.get("status").cloned());
         }
         let content = |value: &Value| {
             let mut map = value.as_object().cloned().unwrap_or_default();
             map.remove("metadata");
-            if self.has_status {
+            if self.has_status() {
                 map.remove("status");
             }
             map
@@ -122,10 +210,14 @@ impl CustomVersion {
         subresource: &str,
     ) -> Vec<FieldError> {
         let reference = ResourceRef::new(&resource.group, &resource.plural, subresource);
-        match old {
+        let mut errors = match old {
             None => validation::validate_create(&reference, new),
             Some(old) => validation::validate_update(&reference, new, old),
+        };
+        if let Some(own) = self.own() {
+            errors.extend(own.validate(new, old));
         }
+        errors
     }
 }
 

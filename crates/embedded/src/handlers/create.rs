@@ -32,7 +32,7 @@ pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Statu
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let decoded = decode::object(call, &target.resource, options.field_validation)?;
     let outcome = create(call, target, &options, "CreateOptions", decoded.value, true).await?;
-    let answer = show::object(call, &target.resource, outcome.code, outcome.shown)?;
+    let answer = show::object(call, &target.resource, outcome.code, outcome.shown).await?;
     Ok(answer
         .with_warnings(decoded.warnings)
         .with_warnings(outcome.warnings))
@@ -125,7 +125,7 @@ async fn finish(
         }
         return Ok((Shown::Value(object), warnings));
     }
-    let stored = pipeline::to_storage(resource, object)?;
+    let stored = pipeline::to_storage(&call.server, resource, object).await?;
     let extract = fields::extractor(&resource.storage);
     let committed = call.store().commit(
         &resource.storage,

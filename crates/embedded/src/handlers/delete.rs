@@ -47,13 +47,13 @@ pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Statu
     let (deletion, warnings) = delete(call, target, &options).await?;
     let resource = &target.resource;
     let answer = match deletion {
-        Deletion::Pending(shown) => show::object(call, resource, 200, shown)?,
+        Deletion::Pending(shown) => show::object(call, resource, 200, shown).await?,
         Deletion::Gone(last) if returns_object(resource) => {
-            show::object(call, resource, 200, Shown::Stored(last))?
+            show::object(call, resource, 200, Shown::Stored(last)).await?
         }
         Deletion::Gone(last) => success(call, resource, last.name(), &last.uid)?,
         Deletion::Pretended(object) if returns_object(resource) => {
-            show::object(call, resource, 200, Shown::Value(object))?
+            show::object(call, resource, 200, Shown::Value(object)).await?
         }
         Deletion::Pretended(object) => success(
             call,
@@ -84,7 +84,7 @@ pub(crate) async fn collection(call: &Call, target: &Target) -> Result<Answer, S
         revision: call.store().revision(),
         ..ListMeta::default()
     };
-    show::list(call, &target.resource, &matching, &meta)
+    show::list(call, &target.resource, &matching, &meta).await
 }
 
 /// Kinds whose deletion answers with the object instead of a Status.
@@ -242,13 +242,19 @@ pub(crate) async fn delete(
     let mut warnings = Vec::new();
     loop {
         let stored = read::find(call, target)?;
-        let old = show::served_value(resource, &stored)?;
+        let old = show::served_value(&call.server, resource, &stored).await?;
         check_preconditions(resource, options, &stored)?;
         let mut none = Value::Null;
         warnings.extend(admission::mutate(&call.server, &attributes, &mut none, Some(&old)).await?);
         warnings.extend(admission::validate(&call.server, &attributes, None, Some(&old)).await?);
-        let (next, gone) = mark(call, resource, options, &old);
+        let (mut next, gone) = mark(call, resource, options, &old);
         if options.dry_run {
+            if gone && resource.is("", "pods") && !metadata::is_deleting(&next) {
+                // A pod is marked before it goes, and only here does one see it.
+                metadata::set(&mut next, "deletionTimestamp", rfc3339_seconds(call.server.now()));
+                metadata::set(&mut next, "deletionGracePeriodSeconds", 0);
+                metadata::bump_generation(&mut next);
+            }
             return Ok((
                 if gone {
                     Deletion::Pretended(next)
@@ -262,7 +268,7 @@ pub(crate) async fn delete(
             read::settled(call, stored.revision).await?;
             return Ok((Deletion::Pending(Shown::Stored(stored)), warnings));
         }
-        let value = pipeline::to_storage(resource, next)?;
+        let value = pipeline::to_storage(&call.server, resource, next).await?;
         let change = if gone {
             Change::Delete(value)
         } else {

@@ -37,7 +37,7 @@ pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Statu
         PatchType::Apply => apply(call, target, &options).await?,
         other => patch(call, target, &options, other).await?,
     };
-    let answer = show::object(call, &target.resource, outcome.code, outcome.shown)?;
+    let answer = show::object(call, &target.resource, outcome.code, outcome.shown).await?;
     Ok(answer.with_warnings(outcome.warnings))
 }
 
@@ -55,9 +55,13 @@ fn patch_type(call: &Call, target: &Target) -> Result<PatchType, Status> {
         .filter(|(_, t)| !(custom && *t == PatchType::Strategic))
         .collect();
     let found = known.iter().find(|(name, _)| *name == media);
-    found
-        .map(|(_, t)| *t)
-        .ok_or_else(|| Status::unsupported_patch_type())
+    found.map(|(_, t)| *t).ok_or_else(|| match custom {
+        true => {
+            let accepted: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            Status::unsupported_media_type(&accepted)
+        }
+        false => Status::unsupported_patch_type(),
+    })
 }
 
 fn check_options(kind: PatchType, options: &WriteOptions) -> Result<(), Status> {
@@ -141,7 +145,7 @@ async fn apply(call: &Call, target: &Target, options: &WriteOptions) -> Result<O
             break;
         }
         let object = pipeline::apply(&target.resource, &Value::Null, &applied, &writer, force)?;
-        let (object, warnings) = decoded(target, options.field_validation, &object, object.clone())?;
+        let (object, warnings) = applied_object(target, options.field_validation, &applied, object)?;
         match create::create(call, target, options, "PatchOptions", object, false).await {
             Ok(mut outcome) => {
                 outcome.warnings.extend(warnings);
@@ -162,9 +166,27 @@ async fn apply(call: &Call, target: &Target, options: &WriteOptions) -> Result<O
     };
     edit.run(|old| {
         let merged = pipeline::apply(&target.resource, old, &applied, &writer, force)?;
-        decoded(target, options.field_validation, old, merged)
+        applied_object(target, options.field_validation, &applied, merged)
     })
     .await
+}
+
+/// What an apply made, read as an object; what cannot be read is worded as the failed conversion it is.
+fn applied_object(target: &Target, validation: FieldValidation, applied: &Value, merged: Value) -> Edited {
+    let resource = &target.resource;
+    decoded(target, validation, applied, merged).map_err(|status| {
+        let prefix = format!("{} in version {:?} cannot be handled as a {}: ", resource.kind, resource.version, resource.kind);
+        let Some(why) = status.message.strip_prefix(&prefix).filter(|w| !w.starts_with("strict")) else {
+            return status;
+        };
+        let gvk = format!("{}/{}, Kind={}", resource.group, resource.version, resource.kind);
+        let identity = format!("{}/{}; {gvk}", metadata::text(applied, "namespace"), metadata::name(applied));
+        let message = format!(
+            "failed to convert new object ({identity}) to proper version: unable to convert unstructured object to \
+             {gvk}: error decoding from json: {why}"
+        );
+        Status::new(http::StatusCode::INTERNAL_SERVER_ERROR, "", message)
+    })
 }
 
 /// The configuration that is applied: YAML, complete in kind and version, without managedFields.
@@ -187,7 +209,9 @@ fn applied(call: &Call, target: &Target) -> Result<Value, Status> {
         let what = "metadata.managedFields must be nil";
         return Err(Status::bad_request(what));
     }
-    create::check_name(target, &mut value)?;
-    create::place(target, &mut value)?;
+    if metadata::name(&value).is_empty() {
+        metadata::set(&mut value, "name", target.name());
+    }
+    create::place(target, &mut value.clone())?;
     Ok(value)
 }

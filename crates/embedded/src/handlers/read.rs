@@ -27,7 +27,7 @@ pub(crate) async fn get(call: &Call, target: &Target) -> Result<Answer, Status> 
     }
     let stored = find(call, target)?;
     settled(call, stored.revision).await?;
-    show::object(call, &target.resource, 200, Shown::Stored(stored))
+    show::object(call, &target.resource, 200, Shown::Stored(stored)).await
 }
 
 /// The object of a target, or 404.
@@ -48,7 +48,7 @@ pub(crate) async fn list(call: &Call, target: &Target) -> Result<Answer, Status>
     let (revision, objects) = read(call, target, &request, &selection)?;
     settled(call, revision).await?;
     let (page, meta) = paginate(&request, &selection, revision, objects);
-    show::list(call, &target.resource, &page, &meta)
+    show::list(call, &target.resource, &page, &meta).await
 }
 
 /// What a collection request covers: its namespace, selectors and, with `/name`, one name.

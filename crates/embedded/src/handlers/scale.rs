@@ -40,7 +40,7 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
     if verb == "get" {
         let stored = read::find(call, target)?;
         read::settled(call, stored.revision).await?;
-        let object = show::served_value(&target.resource, &stored)?;
+        let object = show::served_value(&call.server, &target.resource, &stored).await?;
         return answer(call, 200, &scale_of(&object, &paths));
     }
     let kind = if verb == "patch" {
@@ -98,7 +98,7 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
             Ok((new, Vec::new()))
         })
         .await?;
-    let object = outcome.shown.into_value(&target.resource)?;
+    let object = outcome.shown.into_value(&call.server, &target.resource).await?;
     Ok(answer(call, 200, &scale_of(&object, &paths))?.with_warnings(outcome.warnings))
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
         (_, "get") => {
             let stored = read::find(call, target)?;
             read::settled(call, stored.revision).await?;
-            show::object(call, resource, 200, Shown::Stored(stored))
+            show::object(call, resource, 200, Shown::Stored(stored)).await
         }
         (_, "update") => update::handle(call, target).await,
         (_, "patch") => patch::handle(call, target).await,

@@ -59,7 +59,7 @@ pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Statu
         };
         edit.run(|_| Ok((decoded.value.clone(), Vec::new()))).await?
     };
-    let answer = show::object(call, &target.resource, outcome.code, outcome.shown)?;
+    let answer = show::object(call, &target.resource, outcome.code, outcome.shown).await?;
     Ok(answer
         .with_warnings(decoded.warnings)
         .with_warnings(outcome.warnings))
@@ -72,7 +72,7 @@ impl Edit<'_> {
         let (group, plural, name) = (&resource.group, &resource.plural, self.target.name());
         for _ in 0..ROUNDS {
             let stored = super::read::find(self.call, self.target)?;
-            let old = show::served_value(resource, &stored)?;
+            let old = show::served_value(&self.call.server, resource, &stored).await?;
             let (mut new, mut warnings) = edit(&old)?;
             self.check_version(&mut new, &stored)?;
             self.check_uid(&new, &stored)?;
@@ -207,7 +207,9 @@ impl Edit<'_> {
             && metadata::finalizers(&new).is_empty()
             && metadata::grace_seconds(&new).unwrap_or(0) == 0
             && pipeline::may_vanish(resource, &new);
-        let value = pipeline::to_storage(resource, new).map_err(|s| bad_encoding(&s))?;
+        let value = pipeline::to_storage(&self.call.server, resource, new)
+            .await
+            .map_err(|s| bad_encoding(&s))?;
         let change = if gone {
             Change::Delete(value)
         } else {

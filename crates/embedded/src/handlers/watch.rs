@@ -25,7 +25,7 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Events taken from the store at a time.
 const BATCH: usize = 256;
 
-pub(crate) fn watch(call: &Call, target: &Target) -> Result<Answer, Status> {
+pub(crate) async fn watch(call: &Call, target: &Target) -> Result<Answer, Status> {
     let form = match negotiate::form(call.header("accept"))? {
         Form::Yaml => return Err(Status::not_acceptable(&["application/json"])),
         form => form,
@@ -62,7 +62,7 @@ pub(crate) fn watch(call: &Call, target: &Target) -> Result<Answer, Status> {
         bookmark_at: bookmarks.then(|| now + BOOKMARK_EVERY),
         ended: false,
     };
-    watcher.begin(from, initial, bookmarks);
+    watcher.begin(from, initial, bookmarks).await;
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
         let line = watcher.next().await?;
         Some((line, watcher))
@@ -95,7 +95,7 @@ impl Watcher {
     }
 
     /// Queues the initial events and finds the place to go on from.
-    fn begin(&mut self, from: Option<u64>, initial: Option<bool>, bookmarks: bool) {
+    async fn begin(&mut self, from: Option<u64>, initial: Option<bool>, bookmarks: bool) {
         let current = self.store().settled_revision();
         let wants_state = match initial {
             Some(wanted) => wanted,
@@ -114,7 +114,7 @@ impl Watcher {
                 if !self.selection.matches(object) {
                     continue;
                 }
-                let line = self.encode(EventKind::Added, object, None);
+                let line = self.encode(EventKind::Added, object, None).await;
                 self.push(line);
             }
             if initial == Some(true) && bookmarks {
@@ -138,7 +138,7 @@ impl Watcher {
             if self.ended || Instant::now() >= self.deadline {
                 return None;
             }
-            if self.fill() {
+            if self.fill().await {
                 continue;
             }
             self.wait().await;
@@ -146,7 +146,7 @@ impl Watcher {
     }
 
     /// Takes events from the store; false when there are none.
-    fn fill(&mut self) -> bool {
+    async fn fill(&mut self) -> bool {
         if let Some(changed) = &mut self.changed {
             changed.borrow_and_update();
         }
@@ -162,7 +162,7 @@ impl Watcher {
         };
         for event in &events {
             self.cursor = event.revision;
-            if let Some(line) = self.event(event) {
+            if let Some(line) = self.event(event).await {
                 self.push(line);
             }
         }
@@ -178,19 +178,19 @@ impl Watcher {
         tokio::select! {
             biased;
             result = changed.changed() => self.ended = result.is_err(),
-            () = sleep_until(wake) => self.tick(),
+            () = sleep_until(wake) => self.tick().await,
         }
     }
 
     /// The time of a bookmark, or the end, has come.
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         let now = Instant::now();
         if now >= self.deadline {
             self.ended = true;
         } else if self.bookmark_at.is_some_and(|at| now >= at) {
             self.bookmark_at = Some(now + BOOKMARK_EVERY);
             let at = self.store().settled_revision();
-            if self.fill() || at < self.cursor {
+            if self.fill().await || at < self.cursor {
                 return;
             }
             let line = self.bookmark(at, false);
@@ -212,7 +212,7 @@ impl Watcher {
     }
 
     /// What this watcher sees of an event: a change of labels may look like an addition or a deletion.
-    fn event(&mut self, event: &Arc<Event>) -> Option<Result<Bytes, Status>> {
+    async fn event(&mut self, event: &Arc<Event>) -> Option<Result<Bytes, Status>> {
         let now = event.kind != EventKind::Deleted && self.selection.matches(&event.object);
         let before = event.previous.as_ref().is_some_and(|p| self.selection.matches(p));
         let kind = match (before, now) {
@@ -225,10 +225,10 @@ impl Watcher {
         if left {
             // It no longer matches: its last matching state, with the revision of the change.
             let previous = event.previous.as_ref()?;
-            return Some(self.encode(kind, previous, Some(event.revision)));
+            return Some(self.encode(kind, previous, Some(event.revision)).await);
         }
         if self.form != Form::Json || self.resource.converts() {
-            return Some(self.encode(kind, &event.object, None));
+            return Some(self.encode(kind, &event.object, None).await);
         }
         let slot = &event.lines[kind as usize];
         Some(Ok(slot
@@ -236,11 +236,11 @@ impl Watcher {
             .clone()))
     }
 
-    fn encode(&mut self, kind: EventKind, object: &Stored, at: Option<u64>) -> Result<Bytes, Status> {
+    async fn encode(&mut self, kind: EventKind, object: &Stored, at: Option<u64>) -> Result<Bytes, Status> {
         if self.form == Form::Json && at.is_none() && !self.resource.converts() {
             return Ok(plain_line(&self.resource, kind, object));
         }
-        let mut value = show::served_value(&self.resource, object)?;
+        let mut value = show::served_value(&self.server, &self.resource, object).await?;
         if let (Some(at), Some(metadata)) = (at, value.get_mut("metadata")) {
             metadata["resourceVersion"] = at.to_string().into();
         }

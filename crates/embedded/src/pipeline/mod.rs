@@ -1,4 +1,5 @@
 //! The one place where requests meet the rules: schemas, defaults, validation, merging.
+mod convert;
 mod merging;
 mod strategy;
 
@@ -9,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::catalog::Resource;
 use crate::server::ApiServer;
-use crate::status::Status;
 
+pub(crate) use convert::{from_storage, to_storage};
 pub(crate) use merging::{
     Writer, apply, is_noop, json_patch, merge_patch, parse_merge_patch, strategic_patch, track_update,
 };
@@ -100,44 +101,6 @@ fn zero(resource: &Resource) -> Value {
     out
 }
 
-/// From the stored version to the served one.
-pub(crate) fn from_storage(resource: &Resource, value: Value) -> Result<Value, Status> {
-    if !resource.converts() {
-        return Ok(value);
-    }
-    convert(resource, value, &stored_gvk(resource), &gvk(resource))
-}
-
-/// From the served version to the stored one.
-pub(crate) fn to_storage(resource: &Resource, value: Value) -> Result<Value, Status> {
-    if !resource.converts() {
-        return Ok(value);
-    }
-    convert(resource, value, &gvk(resource), &stored_gvk(resource))
-}
-
-fn stored_gvk(resource: &Resource) -> GroupVersionKind {
-    GroupVersionKind {
-        group: resource.storage_group.clone(),
-        version: resource.storage_version.clone(),
-        kind: resource.kind.clone(),
-    }
-}
-
-fn convert(
-    resource: &Resource,
-    value: Value,
-    from: &GroupVersionKind,
-    to: &GroupVersionKind,
-) -> Result<Value, Status> {
-    if resource.custom.is_some() {
-        let mut value = value;
-        value["apiVersion"] = crate::catalog::group_version(&to.group, &to.version).into();
-        return Ok(value);
-    }
-    apischema::convert::convert(from, to, value).map_err(Status::internal)
-}
-
 /// The key under which a real server would keep the object: some messages show it.
 pub(crate) fn registry_key(resource: &Resource, key: &str) -> String {
     let group = match resource.custom.is_some() {
@@ -163,13 +126,23 @@ pub(crate) fn prepare_for_create(server: &ApiServer, resource: &Resource, value:
         None => validation::prepare_for_create(&reference(resource, ""), value, server.now()),
     }
     strategy::prepare_namespace(resource, value);
+    if resource.is("batch", "jobs") {
+        // The generated selector labels the template, from which the job's own labels are defaulted.
+        default(resource, value);
+    }
     normalise(resource, value);
 }
 
 pub(crate) fn validate_create(resource: &Resource, value: &Value) -> Vec<FieldError> {
     match &resource.custom {
         Some(custom) => custom.validate(resource, value, None, ""),
-        None => validation::validate_create(&reference(resource, ""), value),
+        None => {
+            let mut errors = validation::validate_create(&reference(resource, ""), value);
+            if strategy::is_definition(resource) {
+                errors.extend(crate::custom::validate_definition(value));
+            }
+            errors
+        }
     }
 }
 
@@ -194,7 +167,13 @@ pub(crate) fn validate_update(
     match &resource.custom {
         Some(custom) => custom.validate(resource, new, Some(old), subresource),
         None if matches!(subresource, "binding" | "finalize") => Vec::new(),
-        None => validation::validate_update(&reference(resource, subresource), new, old),
+        None => {
+            let mut errors = validation::validate_update(&reference(resource, subresource), new, old);
+            if strategy::is_definition(resource) && subresource.is_empty() {
+                errors.extend(crate::custom::validate_definition(new));
+            }
+            errors
+        }
     }
 }
 

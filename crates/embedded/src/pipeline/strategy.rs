@@ -90,9 +90,13 @@ pub(crate) fn finalizers_of_deletion(
     finalizers
 }
 
+pub(crate) fn is_definition(resource: &Resource) -> bool {
+    resource.is("apiextensions.k8s.io", "customresourcedefinitions")
+}
+
 /// A definition's names are filled in from its kind.
 pub(crate) fn default_definition(resource: &Resource, value: &mut Value) {
-    if !resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
+    if !is_definition(resource) {
         return;
     }
     let Some(kind) = value

@@ -123,7 +123,7 @@ fn since(time: &str, now: Timestamp) -> String {
 }
 
 /// As `k8s.io/apimachinery/pkg/util/duration.HumanDuration`: two units at most, fewer the longer it is.
-fn human_duration(seconds: i64) -> String {
+pub(crate) fn human_duration(seconds: i64) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;
     const DAY: i64 = 24 * HOUR;
