@@ -14,6 +14,8 @@ mod schema;
 mod set;
 mod walk;
 
+use apischema::decode::decode;
+use apischema::{TypeId, TypeTable};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -99,7 +101,9 @@ pub enum ApplyError {
 
 /// The managedFields of `new` after a create (`live` is null), update or patch other than apply.
 ///
-/// `new` may carry managedFields that the client sent; a list with one empty entry, or none, resets them.
+/// `new` may carry managedFields that the client sent; a list with one empty entry, or none, resets them. (Decoding
+/// drops an empty list: for built-in kinds a caller that decodes first must put it back. For custom kinds a real
+/// server takes an empty list for none.)
 /// `None`: the object carries none.
 pub fn update(live: &Value, new: &Value, writer: &Writer<'_>) -> Option<Value> {
     let managed = starting_point(live, new, writer);
@@ -152,6 +156,13 @@ pub fn apply(live: &Value, applied: &Value, writer: &Writer<'_>, force: bool) ->
         managed_fields: managed,
         changed,
     })
+}
+
+/// What a built-in kind is before anything is set, for [`Writer::zero`].
+pub fn zero(table: &TypeTable, ty: TypeId, api_version: &str, kind: &str) -> Value {
+    let mut object = serde_json::json!({ "apiVersion": api_version, "kind": kind });
+    decode(table, ty, &mut object);
+    object
 }
 
 /// Whether two states differ in nothing but the times of their managedFields. Then the old one is kept.
@@ -304,7 +315,7 @@ fn without_managed_fields(object: &Value) -> Value {
 fn check_identity(applied: &Value, writer: &Writer<'_>) -> Result<(), ApplyError> {
     let text = |name: &str| applied.get(name).and_then(Value::as_str).unwrap_or_default();
     if text("apiVersion") != writer.api_version || text("kind") != writer.kind {
-        let found = format!("{}, Kind={}", text("apiVersion"), text("kind"));
+        let found = type_name(text("apiVersion"), text("kind"));
         return Err(ApplyError::BadRequest(format!("invalid object type: {found}")));
     }
     if applied
@@ -326,18 +337,21 @@ fn identity(object: &Value) -> String {
             .and_then(Value::as_str)
             .unwrap_or_default()
     };
+    let kind = type_name(text("/apiVersion"), text("/kind"));
     format!(
-        "{}/{}; {}, Kind={}",
+        "{}/{}; {kind}",
         text("/metadata/namespace"),
-        text("/metadata/name"),
-        text("/apiVersion"),
-        text("/kind")
+        text("/metadata/name")
     )
 }
 
+/// A kind as Go prints it; the core group's version has a slash before it.
+fn type_name(api_version: &str, kind: &str) -> String {
+    let slash = if api_version.contains('/') { "" } else { "/" };
+    format!("{slash}{api_version}, Kind={kind}")
+}
+
 fn no_type(writer: &Writer<'_>) -> ApplyError {
-    ApplyError::Internal(format!(
-        "no corresponding type for {}, Kind={}",
-        writer.api_version, writer.kind
-    ))
+    let kind = type_name(writer.api_version, writer.kind);
+    ApplyError::Internal(format!("no corresponding type for {kind}"))
 }

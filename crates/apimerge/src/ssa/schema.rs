@@ -244,7 +244,7 @@ fn keyed_element(keys: &[ListMapKey], item: &Value) -> Result<PathElement, Strin
         let value = members
             .get(&key.name)
             .cloned()
-            .or_else(|| key.default.as_deref().map(default_value));
+            .or_else(|| default_of(key).map(default_value));
         if let Some(value) = value {
             found.push((key.name.clone(), value));
         }
@@ -258,6 +258,12 @@ fn keyed_element(keys: &[ListMapKey], item: &Value) -> Result<PathElement, Strin
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(PathElement::Key(found))
+}
+
+/// Of the built-in kinds' list keys only `protocol` (container and service ports) has a default.
+fn default_of(key: &ListMapKey) -> Option<&str> {
+    let builtin = (key.name == "protocol").then_some("TCP");
+    key.default.as_deref().or(builtin)
 }
 
 /// The table keeps a key's default as text: JSON where it reads as a number or boolean, else a string.

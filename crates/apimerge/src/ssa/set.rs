@@ -199,10 +199,6 @@ impl FieldSet {
         Ok(FieldSet::decode(members)?.0)
     }
 
-    pub(super) fn members(&self) -> impl Iterator<Item = &PathElement> {
-        self.members.iter()
-    }
-
     pub(super) fn children(&self) -> impl Iterator<Item = (&PathElement, &FieldSet)> {
         self.children.iter()
     }

@@ -166,8 +166,22 @@ fn check_order(patch: &[Value], wanted: &[Value], key: Option<&str>) -> Result<(
     if patch.is_empty() || wanted.is_empty() {
         return Ok(());
     }
-    let mut slots = wanted.iter();
-    for item in patch.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
+    let mismatch = || {
+        PatchError::Internal(format!(
+            "The order in patch list:\n{}\n doesn't match {ELEMENT_ORDER} list:\n{}\n",
+            directives::go_list(patch),
+            directives::go_list(wanted)
+        ))
+    };
+    let deletes = |item: &Value| key.is_some() && item.get(DIRECTIVE).is_some_and(|it| it == "delete");
+    let mut slots = wanted.iter().peekable();
+    for item in patch.iter().filter(|item| !deletes(item)) {
+        if slots.peek().is_none() {
+            return Err(mismatch());
+        }
+        if item.get(DIRECTIVE).is_some() {
+            continue;
+        }
         let matches = |slot: &&Value| -> Result<bool, PatchError> {
             match key {
                 Some(key) => Ok(key_of(item, key)? == key_of(slot, key)?),
@@ -175,13 +189,7 @@ fn check_order(patch: &[Value], wanted: &[Value], key: Option<&str>) -> Result<(
             }
         };
         loop {
-            let Some(slot) = slots.next() else {
-                return Err(PatchError::Internal(format!(
-                    "The order in patch list:\n{}\n doesn't match {ELEMENT_ORDER} list:\n{}\n",
-                    directives::go_list(patch),
-                    directives::go_list(wanted)
-                )));
-            };
+            let slot = slots.next().ok_or_else(mismatch)?;
             if matches(&slot)? {
                 break;
             }

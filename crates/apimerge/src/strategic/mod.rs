@@ -55,7 +55,10 @@ impl<'t> Merger<'t> {
             return match directive.as_str() {
                 Some("replace") => Ok(patch),
                 Some("delete") => Ok(Object::new()),
-                _ => Err(directives::unknown(&directive, &patch)),
+                _ => {
+                    patch.insert(DIRECTIVE.to_owned(), directive.clone());
+                    Err(directives::unknown(&directive, &patch))
+                }
             };
         }
         let mut original = original;

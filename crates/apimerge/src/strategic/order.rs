@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::List;
 
+/// Up to this many items Go's stable sort is an insertion sort.
+const GO_INSERTION_SORT: usize = 20;
+
 /// Splits `items` into those that `by` names and the others.
 pub(super) fn partition(items: List, by: &[Value], key: Option<&str>) -> (List, List) {
     let named: BTreeSet<String> = by.iter().map(|item| identity(item, key)).collect();
@@ -29,8 +32,25 @@ pub(super) fn arrange(
 }
 
 fn sorted(mut items: List, order: &BTreeMap<String, usize>, key: Option<&str>) -> List {
-    // Every item has a place in `order` unless the directive left it out; those stay behind.
-    items.sort_by_cached_key(|item| order.get(&identity(item, key)).copied().unwrap_or(usize::MAX));
+    let place = |item: &Value| order.get(&identity(item, key)).copied();
+    let all_known = items.iter().all(|item| place(item).is_some());
+    if all_known || items.len() > GO_INSERTION_SORT {
+        items.sort_by_cached_key(|item| place(item).unwrap_or(usize::MAX));
+        return items;
+    }
+    // Only an order list that names nothing leaves items without a place. A real server then calls any such item
+    // less than its neighbour in the insertion sort of Go's library, which turns new items around.
+    for at in 1..items.len() {
+        let mut at = at;
+        while at > 0 {
+            let stays = matches!((place(&items[at]), place(&items[at - 1])), (Some(a), Some(b)) if a >= b);
+            if stays {
+                break;
+            }
+            items.swap(at, at - 1);
+            at -= 1;
+        }
+    }
     items
 }
 
