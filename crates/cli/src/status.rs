@@ -26,8 +26,9 @@ pub async fn run(args: StatusArgs) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     if args.watch {
+        let mut done = |view: &StatusView| view.done;
         tokio::select! {
-            outcome = watch_until(&door, &name, &mut |view| view.done) => return outcome,
+            outcome = watch_until(&door, &name, &mut done) => return outcome,
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }

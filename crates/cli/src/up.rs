@@ -80,11 +80,21 @@ fn start_simulation(
     stop: &CancellationToken,
     parts: &mut tokio::task::JoinSet<Result<(), String>>,
 ) {
-    let options = sim::Options::with_nodes(args.nodes as usize);
+    let nodes = sim::NodesOptions { count: args.nodes as usize, ..sim::NodesOptions::default() };
+    let options = sim::Options { nodes: Some(nodes), ..sim::Options::default() };
+    let logs = options.logs.clone();
+    server.set_log_source(Arc::new(move |asked: &embedded::LogRequest| {
+        let pod = cluster::ObjectKey::new(&asked.namespace, &asked.pod);
+        let lines = logs
+            .lines(&pod, &asked.container)
+            .ok_or_else(|| format!("pod {} runs on no simulated node", asked.pod))?;
+        Ok(lines.iter().map(|line| format!("{line}\n")).collect())
+    }));
     let door = door(server, UserInfo::admin(), "tidegate-sim");
     let told = stop.clone();
     parts.spawn(async move {
-        sim::run(door, options, told).await.map_err(|e| format!("simulated nodes: {e}"))
+        sim::run(door, options, told).await;
+        Ok(())
     });
 }
 

@@ -31,7 +31,6 @@ struct Kind {
     make: fn(&mut StdRng, &str) -> Value,
     change: fn(&mut StdRng) -> Value,
     subresources: &'static [&'static str],
-    custom: bool,
 }
 
 const KINDS: [Kind; 8] = [
@@ -41,7 +40,6 @@ const KINDS: [Kind; 8] = [
         make: config_map,
         change: config_map_change,
         subresources: &[],
-        custom: false,
     },
     Kind {
         prefix: "/api/v1",
@@ -49,7 +47,6 @@ const KINDS: [Kind; 8] = [
         make: pod,
         change: pod_change,
         subresources: &["status", "ephemeralcontainers", "resize"],
-        custom: false,
     },
     Kind {
         prefix: "/api/v1",
@@ -57,7 +54,6 @@ const KINDS: [Kind; 8] = [
         make: secret,
         change: config_map_change,
         subresources: &[],
-        custom: false,
     },
     Kind {
         prefix: "/apis/apps/v1",
@@ -65,7 +61,6 @@ const KINDS: [Kind; 8] = [
         make: deployment,
         change: deployment_change,
         subresources: &["status", "scale"],
-        custom: false,
     },
     Kind {
         prefix: "/apis/coordination.k8s.io/v1",
@@ -73,7 +68,6 @@ const KINDS: [Kind; 8] = [
         make: lease,
         change: lease_change,
         subresources: &[],
-        custom: false,
     },
     Kind {
         prefix: "/apis/policy/v1",
@@ -81,7 +75,6 @@ const KINDS: [Kind; 8] = [
         make: budget,
         change: budget_change,
         subresources: &["status"],
-        custom: false,
     },
     Kind {
         prefix: "/apis/differential.example/v1",
@@ -89,7 +82,6 @@ const KINDS: [Kind; 8] = [
         make: gadget,
         change: gadget_change,
         subresources: &["status", "scale"],
-        custom: true,
     },
     Kind {
         prefix: "/apis/batch/v1",
@@ -97,7 +89,6 @@ const KINDS: [Kind; 8] = [
         make: job,
         change: job_change,
         subresources: &["status"],
-        custom: false,
     },
 ];
 
@@ -587,7 +578,10 @@ fn gadget(rng: &mut StdRng, name: &str) -> Value {
     match rng.random_range(0..6) {
         0 => spec["parts"][0]["name"] = json!("q"),
         1 => spec["tags"] = json!(["a", "a"]),
-        2 => spec["extra"] = json!(1),
+        2 => {
+            spec["extra"] = json!(1);
+            spec["size"] = json!(1);
+        }
         _ => {}
     }
     json!({"apiVersion": "differential.example/v1", "kind": "Gadget", "metadata": metadata, "spec": spec})
