@@ -38,13 +38,6 @@ pub(super) fn refresh(object: &mut Value, applied: &Value) {
     if let Some(Value::Object(annotations)) = configuration.pointer_mut("/metadata/annotations") {
         annotations.remove(ANNOTATION);
     }
-    if configuration
-        .pointer("/metadata/annotations")
-        .is_some_and(|a| a.as_object().is_some_and(|a| a.is_empty()))
-        && let Some(Value::Object(metadata)) = configuration.pointer_mut("/metadata")
-    {
-        metadata.remove("annotations");
-    }
     let Some(Value::Object(annotations)) = object.pointer_mut("/metadata/annotations") else {
         return;
     };

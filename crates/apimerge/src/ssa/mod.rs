@@ -355,3 +355,6 @@ fn no_type(writer: &Writer<'_>) -> ApplyError {
     let kind = type_name(writer.api_version, writer.kind);
     ApplyError::Internal(format!("no corresponding type for {kind}"))
 }
+
+#[cfg(test)]
+mod tests;
