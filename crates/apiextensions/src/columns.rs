@@ -130,7 +130,8 @@ fn matches(item: &Value, field: &[String], wanted: &str) -> bool {
     let found = field.iter().try_fold(item, |here, name| here.get(name));
     found.is_some_and(|value| match value {
         Value::String(text) => text == wanted,
-        other => other.to_string() == wanted,
+        Value::Bool(flag) => wanted == if *flag { "true" } else { "false" },
+        other => format!("{other}").as_str() == wanted,
     })
 }
 

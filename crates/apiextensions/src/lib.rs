@@ -5,6 +5,7 @@
 //! checked is refused with the definition, never ignored.
 mod cel;
 mod cel_cost;
+mod cel_functions;
 mod cel_types;
 mod columns;
 mod conversion;
