@@ -1,11 +1,13 @@
 //! The leader's loop: changes in, decisions made, writes out, their answers in again.
-use super::apply::{Gate, Landed, send};
+mod jobs;
+
 use super::chore::Chore;
 use super::reconcile::{Wanted, invalid, reconcile};
 use super::tracker::Tracker;
 use super::views::Caches;
 use crate::{Metrics, Options};
-use cluster::{ApiError, Changes, Door, LeaderGuard, ObjectKey};
+use cluster::{Changes, Door, LeaderGuard, ObjectKey};
+use jobs::{Done, Job};
 use model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,28 +37,6 @@ pub(super) struct Engine {
     running: usize,
     tasks: JoinSet<()>,
     done: mpsc::UnboundedSender<Done>,
-}
-
-/// A pod write that waits for its turn.
-struct Job {
-    set: String,
-    uid: String,
-    generation: i64,
-    key: ObjectKey,
-    action: Action,
-}
-
-enum Done {
-    Pod {
-        set: String,
-        key: ObjectKey,
-        upgrade: bool,
-        landed: Landed,
-    },
-    Chore {
-        set: String,
-        result: Result<(), ApiError>,
-    },
 }
 
 impl Engine {
@@ -154,25 +134,6 @@ impl Engine {
                     self.trackers.remove(&name);
                     self.wakes.remove(&name);
                 }
-            }
-        }
-    }
-
-    /// Takes back what was decided for another generation.
-    fn drop_jobs(&mut self, set: &str, keep: Option<i64>) {
-        let (kept, dropped): (VecDeque<Job>, VecDeque<Job>) = std::mem::take(&mut self.queue)
-            .into_iter()
-            .partition(|job| job.set != set || Some(job.generation) == keep);
-        self.queue = kept;
-        for job in dropped {
-            let upgrade = matches!(job.action, Action::Upgrade(_));
-            self.in_queue.remove(&(job.set.clone(), job.key.clone(), upgrade));
-            if let Some(tracker) = self.trackers.get_mut(&job.set) {
-                if upgrade {
-                    tracker.turned_back(&job.key);
-                }
-                let pod = self.caches.pods.get(&job.key);
-                tracker.read(&job.key, pod.as_ref().map(|p| &p.0), &self.caches, &self.options);
             }
         }
     }
@@ -351,88 +312,6 @@ impl Engine {
         });
     }
 
-    fn start_jobs(&mut self) {
-        while self.running < self.options.writes_in_flight {
-            let Some(job) = self.queue.pop_front() else { return };
-            self.running += 1;
-            let gate = Gate {
-                leader: self.leader.clone(),
-                sets: self.caches.sets.clone(),
-                name: job.set.clone(),
-                uid: job.uid,
-                generation: job.generation,
-            };
-            let door = self.door.fenced(Arc::new(gate));
-            let (pods, done) = (self.caches.pods.clone(), self.done.clone());
-            let upgrade = matches!(job.action, Action::Upgrade(_));
-            let set = job.set;
-            self.tasks.spawn(async move {
-                let (key, landed) = send(&door, &pods, &job.action).await;
-                let _ = done.send(Done::Pod {
-                    set,
-                    key,
-                    upgrade,
-                    landed,
-                });
-            });
-        }
-    }
-
-    fn answered(&mut self, done: Done) {
-        let now = self.now();
-        match done {
-            Done::Pod {
-                set,
-                key,
-                upgrade,
-                landed,
-            } => {
-                self.running -= 1;
-                self.in_queue.remove(&(set.clone(), key.clone(), upgrade));
-                let operation = if upgrade { "upgrade" } else { "mark" };
-                let result = match &landed {
-                    Landed::Done => "success",
-                    Landed::Unwanted => "dropped",
-                    Landed::Unknown(_) => "unknown",
-                    Landed::Refused(_) => "refused",
-                };
-                self.metrics.wrote(&set, operation, result);
-                let Some(tracker) = self.trackers.get_mut(&set) else {
-                    return;
-                };
-                match landed {
-                    Landed::Done => tracker.arrived(&key),
-                    Landed::Unknown(error) => {
-                        tracing::warn!(%error, "no answer");
-                        tracker.arrived(&key);
-                    }
-                    Landed::Unwanted => tracker.turned_back(&key),
-                    Landed::Refused(error) => {
-                        tracing::warn!(%error, sidecarset = set, "refused");
-                        tracker.refused(&key, refusal(&error), now);
-                    }
-                }
-                let pod = self.caches.pods.get(&key);
-                tracker.read(&key, pod.as_ref().map(|p| &p.0), &self.caches, &self.options);
-                self.dirty.insert(set);
-            }
-            Done::Chore { set, result } => {
-                self.metrics
-                    .wrote(&set, "status", if result.is_ok() { "success" } else { "refused" });
-                let Some(tracker) = self.trackers.get_mut(&set) else {
-                    return;
-                };
-                tracker.chore_runs = false;
-                if let Err(error) = result {
-                    tracing::warn!(%error, sidecarset = set, "status not written");
-                    tracker.written = None;
-                    tracker.status_not_before = Some(later(now, 2));
-                }
-                self.dirty.insert(set);
-            }
-        }
-    }
-
     fn woken(&mut self) {
         let now = self.now();
         let due: Vec<String> = self
@@ -471,16 +350,4 @@ fn all(first: Option<ObjectKey>, changes: &mut Changes) -> Vec<ObjectKey> {
 fn later(now: Timestamp, seconds: i64) -> Timestamp {
     now.checked_add(jiff::SignedDuration::from_secs(seconds))
         .unwrap_or(Timestamp::MAX)
-}
-
-/// What status says of a refusal: short, and without what only a log should hold.
-fn refusal(error: &ApiError) -> String {
-    match error.code {
-        409 => "changed meanwhile".to_owned(),
-        0 => error.reason.clone(),
-        code => {
-            let message: String = error.message.chars().take(160).collect();
-            format!("{code} {message}")
-        }
-    }
 }

@@ -129,11 +129,11 @@ impl Tracker {
                 facts.in_flight = true;
             }
         }
-        if let Some(refusal) = self.refusals.get(key) {
-            if refusal.version == facts.pod.resource_version {
-                facts.refused = Some((refusal.why.clone(), refusal.until));
-            }
-        }
+        let refusal = self
+            .refusals
+            .get(key)
+            .filter(|r| r.version == facts.pod.resource_version);
+        facts.refused = refusal.map(|r| (r.why.clone(), r.until));
         let node = facts
             .pod
             .node_name

@@ -1,0 +1,145 @@
+//! Pod writes: queued, sent a bounded number at a time, taken back when the spec changes, and answered.
+use super::super::apply::{Gate, Landed, send};
+use super::{Engine, later};
+use cluster::{ApiError, ObjectKey};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use workload::upgrade::Action;
+
+/// A pod write that waits for its turn.
+pub(super) struct Job {
+    pub set: String,
+    pub uid: String,
+    pub generation: i64,
+    pub key: ObjectKey,
+    pub action: Action,
+}
+
+/// What a task came back with.
+pub(super) enum Done {
+    Pod {
+        set: String,
+        key: ObjectKey,
+        upgrade: bool,
+        landed: Landed,
+    },
+    Chore {
+        set: String,
+        result: Result<(), ApiError>,
+    },
+}
+
+impl Engine {
+    /// Takes back what was decided for another generation.
+    pub(super) fn drop_jobs(&mut self, set: &str, keep: Option<i64>) {
+        let (kept, dropped): (VecDeque<Job>, VecDeque<Job>) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|job| job.set != set || Some(job.generation) == keep);
+        self.queue = kept;
+        for job in dropped {
+            let upgrade = matches!(job.action, Action::Upgrade(_));
+            self.in_queue.remove(&(job.set.clone(), job.key.clone(), upgrade));
+            if let Some(tracker) = self.trackers.get_mut(&job.set) {
+                if upgrade {
+                    tracker.turned_back(&job.key);
+                }
+                let pod = self.caches.pods.get(&job.key);
+                tracker.read(&job.key, pod.as_ref().map(|p| &p.0), &self.caches, &self.options);
+            }
+        }
+    }
+
+    pub(super) fn start_jobs(&mut self) {
+        while self.running < self.options.writes_in_flight {
+            let Some(job) = self.queue.pop_front() else { return };
+            self.running += 1;
+            let gate = Gate {
+                leader: self.leader.clone(),
+                sets: self.caches.sets.clone(),
+                name: job.set.clone(),
+                uid: job.uid,
+                generation: job.generation,
+            };
+            let door = self.door.fenced(Arc::new(gate));
+            let (pods, done) = (self.caches.pods.clone(), self.done.clone());
+            let upgrade = matches!(job.action, Action::Upgrade(_));
+            let set = job.set;
+            self.tasks.spawn(async move {
+                let (key, landed) = send(&door, &pods, &job.action).await;
+                let _ = done.send(Done::Pod {
+                    set,
+                    key,
+                    upgrade,
+                    landed,
+                });
+            });
+        }
+    }
+
+    pub(super) fn answered(&mut self, done: Done) {
+        let now = self.now();
+        match done {
+            Done::Pod {
+                set,
+                key,
+                upgrade,
+                landed,
+            } => {
+                self.running -= 1;
+                self.in_queue.remove(&(set.clone(), key.clone(), upgrade));
+                let operation = if upgrade { "upgrade" } else { "mark" };
+                let result = match &landed {
+                    Landed::Done => "success",
+                    Landed::Unwanted => "dropped",
+                    Landed::Unknown(_) => "unknown",
+                    Landed::Refused(_) => "refused",
+                };
+                self.metrics.wrote(&set, operation, result);
+                let Some(tracker) = self.trackers.get_mut(&set) else {
+                    return;
+                };
+                match landed {
+                    Landed::Done => tracker.arrived(&key),
+                    Landed::Unknown(error) => {
+                        tracing::warn!(%error, "no answer");
+                        tracker.arrived(&key);
+                    }
+                    Landed::Unwanted => tracker.turned_back(&key),
+                    Landed::Refused(error) => {
+                        tracing::warn!(%error, sidecarset = set, "refused");
+                        tracker.refused(&key, refusal(&error), now);
+                    }
+                }
+                let pod = self.caches.pods.get(&key);
+                tracker.read(&key, pod.as_ref().map(|p| &p.0), &self.caches, &self.options);
+                self.dirty.insert(set);
+            }
+            Done::Chore { set, result } => {
+                self.metrics
+                    .wrote(&set, "status", if result.is_ok() { "success" } else { "refused" });
+                let Some(tracker) = self.trackers.get_mut(&set) else {
+                    return;
+                };
+                tracker.chore_runs = false;
+                if let Err(error) = result {
+                    tracing::warn!(%error, sidecarset = set, "status not written");
+                    tracker.written = None;
+                    tracker.status_not_before = Some(later(now, 2));
+                }
+                self.dirty.insert(set);
+            }
+        }
+    }
+}
+
+/// What status says of a refusal: short, and without what only a log should hold.
+fn refusal(error: &ApiError) -> String {
+    match error.code {
+        409 => "changed meanwhile".to_owned(),
+        0 => error.reason.clone(),
+        code => {
+            let message: String = error.message.chars().take(160).collect();
+            format!("{code} {message}")
+        }
+    }
+}
