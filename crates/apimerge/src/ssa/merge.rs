@@ -76,6 +76,22 @@ fn members(
 /// An item with the name that paths give it.
 type Named<'v> = (PathElement, &'v Value);
 
+fn named<'v>(list: &ListShape<'_>, items: &'v [Value]) -> Result<Vec<Named<'v>>, String> {
+    let name = |(index, item)| match list.element(item) {
+        Ok(element) => Ok((element, item)),
+        Err(error) => Err(format!("element {index}: {error}")),
+    };
+    items.iter().enumerate().map(name).collect()
+}
+
+fn refuse_duplicates(config: &[Named<'_>]) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    match config.iter().find(|(name, _)| !seen.insert(name)) {
+        Some((name, _)) => Err(format!("duplicate entries for key {name}")),
+        None => Ok(()),
+    }
+}
+
 /// Merges items by name. The configuration's order wins for the items it names; the others stay near the
 /// neighbours that they had in the live list.
 fn items(
@@ -84,19 +100,9 @@ fn items(
     live: &[Value],
     config: &[Value],
 ) -> Result<Vec<Value>, String> {
-    let named = |items: &[Value]| -> Result<Vec<PathElement>, String> {
-        let name = |(index, item)| list.element(item).map_err(|e| format!("element {index}: {e}"));
-        items.iter().enumerate().map(name).collect()
-    };
-    let live: Vec<Named<'_>> = named(live)?.into_iter().zip(live).collect();
-    let config: Vec<Named<'_>> = named(config)?.into_iter().zip(config).collect();
+    let (live, config) = (named(list, live)?, named(list, config)?);
     let in_config: BTreeMap<&PathElement, &Value> = config.iter().map(|(name, item)| (name, *item)).collect();
-    if in_config.len() != config.len() {
-        let mut seen = BTreeSet::new();
-        let twice = config.iter().find(|(name, _)| !seen.insert(name));
-        let name = twice.map_or_else(String::new, |(name, _)| name.to_string());
-        return Err(format!("duplicate entries for key {name}"));
-    }
+    refuse_duplicates(&config)?;
     // An item whose name occurs twice in the live list is not merged with the new one, but replaced by it.
     let mut in_live: BTreeMap<&PathElement, Option<&Value>> = BTreeMap::new();
     for (name, item) in &live {
