@@ -23,6 +23,9 @@ pub struct Config {
     pub seed: Option<u64>,
     /// Watch history per resource; older watches get 410.
     pub history: usize,
+    /// Namespace life cycle, garbage collection and the default objects of namespaces. Without them the server is
+    /// as bare as a kube-apiserver without a kube-controller-manager.
+    pub controllers: bool,
     /// Hosts and addresses the serving certificate is for, beside loopback.
     pub serving_names: Vec<String>,
 }
@@ -34,6 +37,7 @@ impl Default for Config {
             clock: Arc::new(SystemClock),
             seed: None,
             history: 4096,
+            controllers: true,
             serving_names: Vec::new(),
         }
     }

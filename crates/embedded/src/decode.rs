@@ -49,14 +49,20 @@ pub(crate) fn object(
             return Err(unrecognized(why, &resource.kind, &call.body));
         }
     }
-    check_kind(&mut value, &resource.group, &resource.version, &resource.kind)?;
+    check_kind(
+        &mut value,
+        &resource.group,
+        &resource.version,
+        &resource.kind,
+        &call.body,
+    )?;
     finish(resource, value, duplicates, validation)
 }
 
 /// The body as a Scale, Binding, Eviction... of a subresource.
 pub(crate) fn of_kind(call: &Call, group: &str, version: &str, kind: &str) -> Result<Value, Status> {
     let (mut value, _) = parse(call).map_err(|status| unrecognized(status, kind, &call.body))?;
-    check_kind(&mut value, group, version, kind)?;
+    check_kind(&mut value, group, version, kind, &call.body)?;
     let (errors, _) = pipeline::prune_kind(group, version, kind, &mut value);
     match errors.first() {
         None => Ok(value),
@@ -91,10 +97,7 @@ pub(crate) fn finish(
         }),
         FieldValidation::Strict => {
             let error = format!("strict decoding error: {}", strict.join(", "));
-            match resource.custom.is_some() {
-                true => Err(Status::bad_request(error)),
-                false => Err(cannot_handle(&resource.kind, &resource.version, &error)),
-            }
+            Err(cannot_handle(&resource.kind, &resource.version, &error))
         }
     }
 }
@@ -161,12 +164,12 @@ fn other_kind(given_version: &str, given: &str, group: &str, kind: &str) -> Stat
 }
 
 /// An absent kind or version is the expected one; another is refused.
-fn check_kind(value: &mut Value, group: &str, version: &str, kind: &str) -> Result<(), Status> {
+fn check_kind(value: &mut Value, group: &str, version: &str, kind: &str, body: &[u8]) -> Result<(), Status> {
     let Some(map) = value.as_object_mut() else {
         let why = "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type \
                    struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
                    \"json:\\\"kind,omitempty\\\"\" }";
-        return Err(unrecognized(Status::bad_request(why), kind, b"[]"));
+        return Err(unrecognized(Status::bad_request(why), kind, body));
     };
     let text = |map: &Map<String, Value>, name: &str| {
         map.get(name)

@@ -12,10 +12,11 @@ use crate::service::Call;
 use crate::status::{Status, qualified};
 use crate::{discovery, health};
 
-pub(crate) async fn dispatch(mut call: Call) -> Result<Answer, Status> {
-    impersonate::apply(&mut call)?;
+pub(crate) async fn dispatch(call: &mut Call) -> Result<Answer, Status> {
+    impersonate::apply(call)?;
+    let call = &*call;
     match call.server.route(&call.path) {
-        Route::Resource(target) => resource(&call, target).await,
+        Route::Resource(target) => resource(call, target).await,
         Route::UnknownResource {
             group,
             version,
@@ -24,7 +25,7 @@ pub(crate) async fn dispatch(mut call: Call) -> Result<Answer, Status> {
             name,
         } => {
             let access = Access {
-                verb: request_verb(&call, !name.is_empty(), false),
+                verb: request_verb(call, !name.is_empty(), false),
                 group,
                 version,
                 resource,
@@ -32,7 +33,7 @@ pub(crate) async fn dispatch(mut call: Call) -> Result<Answer, Status> {
                 name,
                 ..Access::default()
             };
-            authorize(&call, &access)?;
+            authorize(call, &access)?;
             match crate::catalog::builtin()
                 .of_version(&access.group, &access.version)
                 .next()
@@ -41,7 +42,7 @@ pub(crate) async fn dispatch(mut call: Call) -> Result<Answer, Status> {
                 None => Ok(Answer::text(404, "404 page not found\n")),
             }
         }
-        Route::Other => other(&call),
+        Route::Other => other(call),
     }
 }
 

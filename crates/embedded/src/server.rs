@@ -61,7 +61,7 @@ impl ApiServer {
             None => StdRng::from_os_rng(),
         };
         let pki = Pki::load_or_create(&store, &mut rng, &config.serving_names)?;
-        let (queue, inbox) = controllers::Queue::new();
+        let (queue, inbox) = controllers::Queue::new(config.controllers);
         let inner = Inner {
             rbac: crate::rbac::Authorizer::new(store.clone()),
             store,

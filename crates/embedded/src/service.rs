@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +18,7 @@ use crate::answer::Answer;
 use crate::body::ResponseBody;
 use crate::query::Query;
 use crate::server::ApiServer;
-use crate::status::Status;
+use crate::status::{Status, Warnings};
 use crate::user::UserInfo;
 
 /// The API acting as one user; clones are cheap.
@@ -36,9 +37,22 @@ pub(crate) struct Call {
     pub query: Query,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// Said in `Warning` headers, whatever the answer.
+    pub warnings: Mutex<Warnings>,
 }
 
 impl Call {
+    pub fn warn(&self, warnings: Warnings) {
+        self.warnings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(warnings);
+    }
+
+    pub fn take_warnings(&self) -> Warnings {
+        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -66,7 +80,7 @@ impl ApiService {
         let path = parts.uri.path().to_owned();
         let work = async {
             let body = read_body(body, &parts.headers).await?;
-            let call = Call {
+            let mut call = Call {
                 server: self.server,
                 user: self.user,
                 method: parts.method,
@@ -74,8 +88,11 @@ impl ApiService {
                 query: Query::parse(parts.uri.query().unwrap_or_default()),
                 headers: parts.headers,
                 body,
+                warnings: Mutex::default(),
             };
-            crate::dispatch::dispatch(call).await
+            let result = crate::dispatch::dispatch(&mut call).await;
+            let warnings = call.take_warnings();
+            Ok::<_, Status>(result.unwrap_or_else(Answer::from).with_warnings(warnings))
         };
         match AssertUnwindSafe(work).catch_unwind().await {
             Ok(Ok(answer)) => answer.into_response(),

@@ -105,8 +105,12 @@ pub struct ListMeta {
 }
 
 impl ListMeta {
-    fn to_value(&self) -> Value {
+    fn to_value(&self, resource: &Resource) -> Value {
         let mut out = json!({"resourceVersion": self.revision.to_string()});
+        if resource.custom.is_some() {
+            // Go's unstructured lists write it always.
+            out["continue"] = "".into();
+        }
         if let Some(token) = &self.continue_token {
             out["continue"] = token.clone().into();
         }
@@ -135,7 +139,7 @@ pub async fn list(
             }
             let whole = json!({
                 "kind": resource.list_kind(), "apiVersion": resource.api_version(),
-                "metadata": meta.to_value(), "items": values,
+                "metadata": meta.to_value(resource), "items": values,
             });
             Answer::json(200, &whole)
         }
@@ -144,7 +148,7 @@ pub async fn list(
             let values = served_values(&call.server, resource, items).await?;
             let kind = resource.list_kind();
             let whole = json!({
-                "kind": kind, "apiVersion": resource.api_version(), "metadata": meta.to_value(), "items": values,
+                "kind": kind, "apiVersion": resource.api_version(), "metadata": meta.to_value(resource), "items": values,
             });
             yaml(200, &whole)
         }
@@ -153,14 +157,14 @@ pub async fn list(
             let partials: Vec<Value> = values.iter().map(partial).collect();
             let whole = json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                "metadata": meta.to_value(), "items": partials,
+                "metadata": meta.to_value(resource), "items": partials,
             });
             Answer::json(200, &whole)
         }
         Form::Table => {
             let values = served_values(&call.server, resource, items).await?;
             let mut out = printing::of(&call.server, resource, &values, include_object(call), true);
-            out["metadata"] = meta.to_value();
+            out["metadata"] = meta.to_value(resource);
             Answer::json(200, &out)
         }
     }
@@ -170,7 +174,7 @@ pub async fn list(
 fn json_list(resource: &Resource, items: &[Arc<Stored>], meta: &ListMeta) -> Result<Answer, Status> {
     let size: usize = items.iter().map(|o| o.body.len() + 1).sum();
     let mut out = BytesMut::with_capacity(size + 256);
-    let meta = serde_json::to_string(&meta.to_value()).map_err(Status::internal)?;
+    let meta = serde_json::to_string(&meta.to_value(resource)).map_err(Status::internal)?;
     let start = format!(
         r#"{{"kind":{:?},"apiVersion":{:?},"metadata":{meta},"items":["#,
         resource.list_kind(),

@@ -37,6 +37,8 @@ pub(crate) enum Work {
 
 /// Work waiting, each piece once.
 pub struct Queue {
+    /// Off: only what an API server does alone is done (definitions).
+    enabled: bool,
     waiting: Mutex<(VecDeque<Work>, BTreeSet<Work>)>,
     wake: mpsc::Sender<()>,
 }
@@ -44,9 +46,10 @@ pub struct Queue {
 pub(crate) struct Inbox(mpsc::Receiver<()>);
 
 impl Queue {
-    pub(crate) fn new() -> (Self, Inbox) {
+    pub(crate) fn new(enabled: bool) -> (Self, Inbox) {
         let (wake, inbox) = mpsc::channel(1);
         let queue = Self {
+            enabled,
             waiting: Mutex::default(),
             wake,
         };
@@ -54,6 +57,9 @@ impl Queue {
     }
 
     fn push(&self, work: Work) {
+        if !self.enabled && !matches!(work, Work::Definition(_)) {
+            return;
+        }
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             if !waiting.1.insert(work.clone()) {
@@ -193,6 +199,7 @@ pub(crate) fn internal_call(server: &ApiServer, component: &str) -> Call {
         query: Query::default(),
         headers: HeaderMap::new(),
         body: bytes::Bytes::new(),
+        warnings: Mutex::default(),
     }
 }
 

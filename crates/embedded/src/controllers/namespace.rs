@@ -14,6 +14,9 @@ use crate::status::Status;
 
 /// The default ServiceAccount, and the certificate that pods trust.
 pub(crate) fn furnish(server: &ApiServer, namespace: &str) -> Result<(), Status> {
+    if !server.inner.controllers.enabled {
+        return Ok(());
+    }
     let account = json!({"metadata": {"name": "default", "namespace": namespace}});
     ensure_object(server, "", "serviceaccounts", account)?;
     let about = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such \

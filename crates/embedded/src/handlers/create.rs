@@ -31,11 +31,10 @@ const NAME_ATTEMPTS: usize = 8;
 pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let decoded = decode::object(call, &target.resource, options.field_validation)?;
+    call.warn(decoded.warnings);
     let outcome = create(call, target, &options, "CreateOptions", decoded.value, true).await?;
     let answer = show::object(call, &target.resource, outcome.code, outcome.shown).await?;
-    Ok(answer
-        .with_warnings(decoded.warnings)
-        .with_warnings(outcome.warnings))
+    Ok(answer.with_warnings(outcome.warnings))
 }
 
 /// Creates an object that is already decoded. `track` records its fields for the writer (apply has done so).

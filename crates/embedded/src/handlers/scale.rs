@@ -41,6 +41,12 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
         let stored = read::find(call, target)?;
         read::settled(call, stored.revision).await?;
         let object = show::served_value(&call.server, &target.resource, &stored).await?;
+        if target.resource.custom.is_some() && object.pointer(&paths.spec).is_none() {
+            let path = paths.spec.replace('/', ".");
+            return Err(Status::internal(format!(
+                "the spec replicas field {path:?} does not exist"
+            )));
+        }
         return answer(call, 200, &scale_of(&object, &paths));
     }
     let kind = if verb == "patch" {

@@ -40,6 +40,7 @@ const ROUNDS: usize = 64;
 pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Status> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let mut decoded = decode::object(call, &target.resource, options.field_validation)?;
+    call.warn(std::mem::take(&mut decoded.warnings));
     create::check_name(target, &mut decoded.value)?;
     create::place(target, &mut decoded.value)?;
     let key = object_key(target.namespace.as_deref(), target.name());
@@ -60,9 +61,7 @@ pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Statu
         edit.run(|_| Ok((decoded.value.clone(), Vec::new()))).await?
     };
     let answer = show::object(call, &target.resource, outcome.code, outcome.shown).await?;
-    Ok(answer
-        .with_warnings(decoded.warnings)
-        .with_warnings(outcome.warnings))
+    Ok(answer.with_warnings(outcome.warnings))
 }
 
 impl Edit<'_> {
