@@ -78,7 +78,7 @@ impl Quantity {
         self.nanos % NANO == 0
     }
 
-    pub fn add(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         let format = if self.is_zero() { other.format } else { self.format };
         Self {
             nanos: self.nanos.saturating_add(other.nanos),
@@ -86,7 +86,7 @@ impl Quantity {
         }
     }
 
-    pub fn sub(self, other: Self) -> Self {
+    pub fn minus(self, other: Self) -> Self {
         let format = if self.is_zero() { other.format } else { self.format };
         Self {
             nanos: self.nanos.saturating_sub(other.nanos),
@@ -195,7 +195,7 @@ mod tests {
     fn quantities_of_different_forms_compare_by_value() {
         let parse = |s| Quantity::parse(s).unwrap();
         assert!(parse("1Gi") > parse("1G"));
-        assert_eq!(parse("1").sub(parse("1000m")).to_string(), "0");
-        assert_eq!(parse("100Mi").add(parse("28Mi")).to_string(), "128Mi");
+        assert_eq!(parse("1").minus(parse("1000m")).to_string(), "0");
+        assert_eq!(parse("100Mi").plus(parse("28Mi")).to_string(), "128Mi");
     }
 }

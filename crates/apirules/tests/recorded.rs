@@ -231,6 +231,6 @@ fn every_recorded_write_is_answered_as_the_real_server_answered_it() {
 }
 
 fn last_word(path: &Value) -> String {
-    let words = path.as_array().unwrap().iter().filter_map(Value::as_str);
-    words.last().unwrap_or_default().to_owned()
+    let mut words = path.as_array().unwrap().iter().filter_map(Value::as_str);
+    words.next_back().unwrap_or_default().to_owned()
 }

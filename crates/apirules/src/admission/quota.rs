@@ -48,7 +48,7 @@ pub(super) fn evaluate(
         let Some(old) = old else { return Ok(out) };
         for (name, amount) in usage(request, old) {
             let slot = delta.entry(name).or_insert(Quantity::ZERO);
-            *slot = slot.sub(amount);
+            *slot = slot.minus(amount);
         }
         delta.retain(|_, amount| !amount.is_zero());
     }
@@ -96,7 +96,7 @@ fn charge(
     for resource in tracked {
         let (limit, add) = (hard[resource], delta[resource]);
         let before = used.get(resource).and_then(quantity_of).unwrap_or(Quantity::ZERO);
-        let after = before.add(add);
+        let after = before.plus(add);
         let raises = add > Quantity::ZERO;
         if raises && after > limit {
             exceeded.push((resource, add, before, limit));
@@ -278,7 +278,7 @@ fn pod_usage(pod: &Value, out: &mut Amounts) {
         }
         for (name, amount) in quantities(spec.map("overhead")) {
             if let Some(slot) = amounts.get_mut(name) {
-                *slot = slot.add(amount);
+                *slot = slot.plus(amount);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::ResourceRef;
 use super::meta::{IMMUTABLE, validate_finalizer_kinds, validate_meta, validate_meta_update};
 use super::names::{config_key, dns_label, dns_subdomain, path_segment, qualified_name};
 use super::pod;
-use super::workloads;
+use super::{workload_status, workloads};
 use crate::path::{Errors, Path};
 use crate::read::Read;
 
@@ -58,7 +58,7 @@ pub(super) fn update(resource: &ResourceRef<'_>, new: &Value, old: &Value, error
     }
     validate_meta_update(new, old, errors);
     if resource.subresource == "status" {
-        workloads::validate_status(resource, new, old, errors);
+        workload_status::validate_status(resource, new, old, errors);
         return;
     }
     content(resource, new, Some(old), errors);
@@ -71,7 +71,7 @@ fn content(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors:
         ("", "configmaps") => config_map(new, old, errors),
         ("", "serviceaccounts") => {}
         ("", "namespaces") => namespace(new, errors),
-        ("", "nodes") => node(new, old, errors),
+        ("", "nodes") => super::nodes::node(new, old, errors),
         ("", "services") => service(new, old, errors),
         ("", "events") | ("events.k8s.io", "events") => event(resource, new, errors),
         ("coordination.k8s.io", "leases") => lease(new, errors),
@@ -165,86 +165,6 @@ fn namespace(new: &Value, errors: &mut Errors) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid(&path, finalizer, detail);
         }
-    }
-}
-
-fn node(new: &Value, old: Option<&Value>, errors: &mut Errors) {
-    let path = Path::new("spec");
-    validate_ranges(new.at("spec"), &path.child("podCIDRs"), errors);
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for (i, taint) in new.at("spec").list("taints").iter().enumerate() {
-        // A real server names this path so.
-        let at = Path::new("metadata").child("taints").index(i);
-        let (key, effect) = (taint.text("key"), taint.text("effect"));
-        errors.invalid_each(&at.child("key"), key, qualified_name(key));
-        let problems = super::names::label_value(taint.text("value"));
-        if !problems.is_empty() {
-            errors.invalid(&at.child("value"), taint.text("value"), problems.join(";"));
-        }
-        let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        if effect.is_empty() {
-            errors.required(&at.child("effect"), "");
-        } else if !effects.contains(&effect) {
-            errors.not_supported(&at.child("effect"), effect, &effects);
-        }
-        if seen.contains(&(key, effect)) {
-            let shown = format!(
-                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":null}}",
-                Value::from(key),
-                Value::from(taint.text("value")),
-                Value::from(effect)
-            );
-            errors.duplicate(&at, "");
-            if let Some(last) = errors.0.last_mut() {
-                last.bad_value = shown;
-                last.detail = "taints must be unique by key and effect pair".to_owned();
-            }
-        }
-        seen.push((key, effect));
-    }
-    let Some(old) = old else { return };
-    let (before, after) = (old.at("spec"), new.at("spec"));
-    let ranges = pod_ranges(before);
-    if !ranges.is_empty() && ranges != pod_ranges(after) {
-        let detail = "node updates may not change podCIDR except from \"\" to valid";
-        errors.forbidden(&path.child("podCIDRs"), detail);
-    }
-    let provider = before.text("providerID");
-    if !provider.is_empty() && provider != after.text("providerID") {
-        let detail = "node updates may not change providerID except from \"\" to valid";
-        errors.forbidden(&path.child("providerID"), detail);
-    }
-}
-
-/// podCIDR is the first of podCIDRs, and wins where they differ.
-fn pod_ranges(spec: &Value) -> Vec<&str> {
-    let mut out = crate::read::texts(spec.list("podCIDRs"));
-    let first = spec.text("podCIDR");
-    if out.first().is_some_and(|f| *f != first) {
-        out.clear();
-    }
-    if out.is_empty() && !first.is_empty() {
-        out.push(first);
-    }
-    out
-}
-
-fn validate_ranges(spec: &Value, path: &Path, errors: &mut Errors) {
-    let ranges = pod_ranges(spec);
-    let is_range = |text: &str| {
-        let parts = text
-            .split_once('/')
-            .and_then(|(ip, bits)| Some((ip.parse::<std::net::IpAddr>().ok()?, bits.parse::<u8>().ok()?)));
-        parts.is_some_and(|(ip, bits)| bits <= if ip.is_ipv4() { 32 } else { 128 })
-    };
-    for (i, range) in ranges.iter().enumerate().filter(|(_, r)| !is_range(r)) {
-        let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-        errors.invalid(&path.index(i), *range, detail);
-    }
-    let sixes = ranges.iter().filter(|r| r.contains(':')).count();
-    if ranges.len() > 2 || (ranges.len() == 2 && sixes != 1) {
-        let detail = "may specify no more than one CIDR for each IP family";
-        errors.invalid(path, Value::from(ranges), detail);
     }
 }
 

@@ -1,10 +1,13 @@
 //! Registry strategies: what the server sets itself, and what it refuses, per kind.
+mod jobs;
 mod kinds;
 pub mod labels;
 pub(crate) mod meta;
 pub(crate) mod names;
+mod nodes;
 pub(crate) mod pod;
 mod strategy;
+mod workload_status;
 mod workloads;
 
 use model::field::FieldError;

@@ -95,7 +95,7 @@ pub(super) fn prepare_create(resource: &ResourceRef<'_>, object: &mut Value, now
         _ => {}
     }
     if (resource.group, resource.resource) == ("batch", "jobs") {
-        super::workloads::prepare_job(object);
+        super::jobs::prepare_job(object);
     }
 }
 
@@ -215,10 +215,11 @@ fn prepare_status(resource: &ResourceRef<'_>, new: &mut Value, old: &Value) {
     for field in fields {
         copy_field(new, old, &field);
     }
-    if resource.group == "apps" && resource.resource == "deployments" {
-        if let Some(meta) = new.get_mut("metadata") {
-            copy_field(meta, old.at("metadata"), "labels");
-        }
+    if resource.group == "apps"
+        && resource.resource == "deployments"
+        && let Some(meta) = new.get_mut("metadata")
+    {
+        copy_field(meta, old.at("metadata"), "labels");
     }
 }
 

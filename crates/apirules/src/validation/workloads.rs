@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::ResourceRef;
+use super::jobs::{cron_job, job};
 use super::labels::{is_empty_selector, selector_matches, validate_labels, validate_selector};
 use super::meta::{IMMUTABLE, validate_annotations};
 use super::names::dns_label;
-use super::pod::{Mode, internal_json, validate_spec};
+use super::pod::{Mode, validate_spec};
 use crate::path::{Errors, Path};
 use crate::read::{Read, object_mut};
 
@@ -25,7 +26,7 @@ pub(super) fn validate(resource: &ResourceRef<'_>, new: &Value, old: Option<&Val
     }
 }
 
-fn non_negative(object: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
+pub(super) fn non_negative(object: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
     for field in fields {
         if let Some(value) = object.int(field).filter(|v| *v < 0) {
             errors.invalid(&path.child(field), value, "must be greater than or equal to 0");
@@ -33,7 +34,7 @@ fn non_negative(object: &Value, fields: &[&str], path: &Path, errors: &mut Error
     }
 }
 
-fn unchanged(new: &Value, old: Option<&Value>, field: &str, path: &Path, errors: &mut Errors) {
+pub(super) fn unchanged(new: &Value, old: Option<&Value>, field: &str, path: &Path, errors: &mut Errors) {
     if let Some(old) = old.filter(|old| old.at(field) != new.at(field)) {
         let _ = old;
         errors.invalid(&path.child(field), new.at(field).clone(), IMMUTABLE);
@@ -75,7 +76,7 @@ fn validate_template(spec: &Value, path: &Path, matched: bool, errors: &mut Erro
     validate_pod_template(template, &path, errors);
 }
 
-fn validate_pod_template(template: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn validate_pod_template(template: &Value, path: &Path, errors: &mut Errors) {
     let meta = template.at("metadata");
     validate_labels(meta.at("labels"), &path.child("labels"), errors);
     validate_annotations(meta.at("annotations"), &path.child("annotations"), errors);
@@ -433,168 +434,6 @@ fn controller_revision(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     }
 }
 
-const JOB_IMMUTABLE: [&str; 7] = [
-    "completions",
-    "completionMode",
-    "selector",
-    "podFailurePolicy",
-    "backoffLimitPerIndex",
-    "managedBy",
-    "successPolicy",
-];
-
-fn job(job: &Value, spec: &Value, old: Option<&Value>, errors: &mut Errors) {
-    let path = Path::new("spec");
-    generated_labels(job, &path, errors);
-    if spec.at("selector").is_null() {
-        errors.required(&path.child("selector"), "");
-    }
-    job_spec(spec, &path, errors);
-    let selector = spec.at("selector");
-    let labels = spec.at("template").at("metadata").at("labels");
-    if !selector_matches(selector, labels) {
-        let at = path.child("template").child("metadata").child("labels");
-        errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
-    }
-    let Some(old) = old else { return };
-    for field in JOB_IMMUTABLE {
-        // An Indexed job may change completions together with parallelism.
-        let elastic = field == "completions"
-            && spec.text("completionMode") == "Indexed"
-            && spec.at("completions") == spec.at("parallelism");
-        if !elastic {
-            unchanged(spec, Some(old), field, &path, errors);
-        }
-    }
-    if !old.flag("suspend") && spec.at("template") != old.at("template") {
-        errors.invalid_json(
-            &path.child("template"),
-            shown_template(spec.at("template")),
-            IMMUTABLE,
-        );
-    }
-}
-
-/// The labels a Job gives its pods, unless its selector is made by hand.
-fn generated_labels(job: &Value, path: &Path, errors: &mut Errors) {
-    if job.at("spec").flag("manualSelector") {
-        return;
-    }
-    let meta = job.at("metadata");
-    let (uid, name) = (meta.text("uid"), meta.text("name"));
-    let labels = job.at("spec").at("template").at("metadata").at("labels");
-    let selector = job.at("spec").at("selector");
-    if selector.is_null() {
-        return;
-    }
-    let own = "batch.kubernetes.io/controller-uid";
-    let by_uid = selector.at("matchLabels").text(own) == uid
-        || selector.at("matchLabels").text("controller-uid") == uid;
-    if !by_uid && !is_empty_selector(selector) {
-        errors.invalid(
-            &path.child("selector"),
-            selector.clone(),
-            "`selector` not auto-generated",
-        );
-    }
-    let wanted = [
-        ("controller-uid", uid),
-        ("job-name", name),
-        ("batch.kubernetes.io/controller-uid", uid),
-        ("batch.kubernetes.io/job-name", name),
-    ];
-    for (key, value) in wanted {
-        let at = path.child("template").child("metadata").child("labels").key(key);
-        let detail = format!("must be '{value}'");
-        if !labels.has(key) {
-            errors.required(&at, &detail);
-        } else if labels.text(key) != value {
-            errors.invalid(&at, labels.clone(), detail);
-        }
-    }
-}
-
-/// A pod template as Kubernetes' internal type prints it.
-fn shown_template(template: &Value) -> String {
-    let meta = template.at("metadata");
-    let mut parts: Vec<String> = ["labels", "annotations"]
-        .iter()
-        .filter(|f| meta.map(f).is_some_and(|m| !m.is_empty()))
-        .map(|f| format!("\"{f}\":{}", meta.at(f)))
-        .collect();
-    parts.push(format!(
-        "\"Spec\":{}",
-        internal_json(template.at("spec"), "PodSpec")
-    ));
-    format!("{{{}}}", parts.join(","))
-}
-
-fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
-    let fields = [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-    ];
-    non_negative(spec, &fields, path, errors);
-    if spec.text("completionMode") == "Indexed" && !spec.has("completions") {
-        let detail = "when completion mode is Indexed";
-        errors.required(&path.child("completions"), detail);
-    }
-    let mode = spec.text("completionMode");
-    if spec.has("completionMode") && !["NonIndexed", "Indexed"].contains(&mode) {
-        errors.not_supported(&path.child("completionMode"), mode, &["NonIndexed", "Indexed"]);
-    }
-    let policy = spec.text("podReplacementPolicy");
-    if !policy.is_empty() && !["Failed", "TerminatingOrFailed"].contains(&policy) {
-        let at = path.child("podReplacementPolicy");
-        errors.not_supported(&at, policy, &["Failed", "TerminatingOrFailed"]);
-    }
-    validate_pod_template(spec.at("template"), &path.child("template"), errors);
-    let at = path.child("template").child("spec").child("restartPolicy");
-    match spec.at("template").at("spec").text("restartPolicy") {
-        "" | "Always" => errors.required(&at, "valid values: \"OnFailure\", \"Never\""),
-        "OnFailure" | "Never" => {}
-        other => errors.not_supported(&at, other, &["OnFailure", "Never"]),
-    }
-}
-
-fn cron_job(spec: &Value, errors: &mut Errors) {
-    let path = Path::new("spec");
-    let schedule = spec.text("schedule");
-    let fields: Vec<&str> = schedule.split_whitespace().collect();
-    if schedule.is_empty() {
-        errors.required(&path.child("schedule"), "");
-    } else if !schedule.starts_with('@') && fields.len() != 5 {
-        let found = format!(
-            "expected exactly 5 fields, found {}: [{}]",
-            fields.len(),
-            fields.join(" ")
-        );
-        errors.invalid(&path.child("schedule"), schedule, found);
-    }
-    let fields = [
-        "startingDeadlineSeconds",
-        "successfulJobsHistoryLimit",
-        "failedJobsHistoryLimit",
-    ];
-    non_negative(spec, &fields, &path, errors);
-    match spec.text("concurrencyPolicy") {
-        "Allow" | "Forbid" | "Replace" => {}
-        "" => errors.required(&path.child("concurrencyPolicy"), ""),
-        other => {
-            let at = path.child("concurrencyPolicy");
-            errors.not_supported(&at, other, &["Allow", "Forbid", "Replace"]);
-        }
-    }
-    job_spec(
-        spec.at("jobTemplate").at("spec"),
-        &path.child("jobTemplate").child("spec"),
-        errors,
-    );
-}
-
 fn disruption_budget(spec: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     if spec.has("minAvailable") && spec.has("maxUnavailable") {
@@ -618,135 +457,5 @@ fn disruption_budget(spec: &Value, errors: &mut Errors) {
     let supported = ["AlwaysAllow", "IfHealthyBudget"];
     if spec.has("unhealthyPodEvictionPolicy") && !supported.contains(&policy) {
         errors.not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, &supported);
-    }
-}
-
-/// A Job without a selector of its own gets one from its uid, with matching pod labels.
-pub(super) fn prepare_job(job: &mut Value) {
-    if job.at("spec").flag("manualSelector") {
-        return;
-    }
-    let meta = job.at("metadata");
-    let (uid, name) = (meta.text("uid").to_owned(), meta.text("name").to_owned());
-    if uid.is_empty() {
-        return;
-    }
-    let labels = [
-        ("controller-uid", &uid),
-        ("job-name", &name),
-        ("batch.kubernetes.io/controller-uid", &uid),
-        ("batch.kubernetes.io/job-name", &name),
-    ];
-    let Some(spec) = job.get_mut("spec") else { return };
-    let template = object_mut(spec, "template").map(|t| t.entry("metadata").or_insert_with(|| json!({})));
-    if let Some(map) = template.and_then(|meta| object_mut(meta, "labels")) {
-        for (key, value) in labels {
-            map.entry(key).or_insert_with(|| json!(value));
-        }
-    }
-    if let Some(selector) = object_mut(spec, "selector").and_then(|s| {
-        let labels = s.entry("matchLabels").or_insert_with(|| json!({}));
-        labels.as_object_mut()
-    }) {
-        selector
-            .entry("batch.kubernetes.io/controller-uid")
-            .or_insert_with(|| json!(uid));
-    }
-}
-
-/// Status of the workload kinds: counts that fit together.
-pub(super) fn validate_status(resource: &ResourceRef<'_>, new: &Value, old: &Value, errors: &mut Errors) {
-    let (status, path) = (new.at("status"), Path::new("status"));
-    let (counts, bounded): (&[&str], &[&str]) = match (resource.group, resource.resource) {
-        ("apps", "deployments") => (
-            &[
-                "observedGeneration",
-                "replicas",
-                "updatedReplicas",
-                "readyReplicas",
-                "availableReplicas",
-                "unavailableReplicas",
-            ],
-            &["updatedReplicas", "readyReplicas", "availableReplicas"],
-        ),
-        ("apps", "replicasets") => (
-            &[
-                "replicas",
-                "fullyLabeledReplicas",
-                "readyReplicas",
-                "availableReplicas",
-                "observedGeneration",
-            ],
-            &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
-        ),
-        ("apps", "statefulsets") => (
-            &[
-                "replicas",
-                "readyReplicas",
-                "currentReplicas",
-                "updatedReplicas",
-                "availableReplicas",
-                "observedGeneration",
-                "collisionCount",
-            ],
-            &[
-                "readyReplicas",
-                "currentReplicas",
-                "updatedReplicas",
-                "availableReplicas",
-            ],
-        ),
-        ("apps", "daemonsets") => (
-            &[
-                "currentNumberScheduled",
-                "numberMisscheduled",
-                "desiredNumberScheduled",
-                "numberReady",
-                "observedGeneration",
-                "updatedNumberScheduled",
-                "numberAvailable",
-                "numberUnavailable",
-            ],
-            &[],
-        ),
-        ("policy", "poddisruptionbudgets") => (
-            &[
-                "disruptionsAllowed",
-                "currentHealthy",
-                "desiredHealthy",
-                "expectedPods",
-            ],
-            &[],
-        ),
-        _ => return,
-    };
-    non_negative(status, counts, &path, errors);
-    let count = |field: &str| status.int(field).unwrap_or(0);
-    for field in bounded.iter().filter(|f| count(f) > count("replicas")) {
-        errors.invalid(
-            &path.child(field),
-            count(field),
-            "cannot be greater than status.replicas",
-        );
-    }
-    if !bounded.is_empty() && count("availableReplicas") > count("readyReplicas") {
-        let full = if resource.resource == "statefulsets" {
-            "status.readyReplicas"
-        } else {
-            "readyReplicas"
-        };
-        let detail = format!("cannot be greater than {full}");
-        errors.invalid(
-            &path.child("availableReplicas"),
-            count("availableReplicas"),
-            detail,
-        );
-    }
-    if count("collisionCount") < old.at("status").int("collisionCount").unwrap_or(0) {
-        errors.invalid(
-            &path.child("collisionCount"),
-            count("collisionCount"),
-            "cannot be decremented",
-        );
     }
 }

@@ -132,9 +132,8 @@ fn keep_observed(new: &mut Value, old: &Value) {
     {
         let kind = condition.text("type").to_owned();
         let same = before.list("conditions").iter().enumerate();
-        let matching = same
-            .filter(|(i, c)| c.text("type") == kind && !used.contains(i))
-            .next();
+        let mut same = same;
+        let matching = same.find(|(i, c)| c.text("type") == kind && !used.contains(i));
         let Some((i, old)) = matching else { continue };
         used.push(i);
         if condition.int("observedGeneration").unwrap_or(0) == 0 {
@@ -224,8 +223,8 @@ pub(super) fn computed_qos(spec: &Value) -> &'static str {
             quantities(holder.map("limits")),
         );
         for (i, name) in ["cpu", "memory"].into_iter().enumerate() {
-            requests[i] = requests[i].add(wanted.get(name).copied().unwrap_or(Quantity::ZERO));
-            limits[i] = limits[i].add(allowed.get(name).copied().unwrap_or(Quantity::ZERO));
+            requests[i] = requests[i].plus(wanted.get(name).copied().unwrap_or(Quantity::ZERO));
+            limits[i] = limits[i].plus(allowed.get(name).copied().unwrap_or(Quantity::ZERO));
         }
         guaranteed &= ["cpu", "memory"]
             .iter()

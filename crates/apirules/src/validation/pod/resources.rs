@@ -279,7 +279,7 @@ fn aggregate(spec: &Value, list: &str) -> BTreeMap<String, Quantity> {
 fn add(total: &mut BTreeMap<String, Quantity>, more: &BTreeMap<&str, Quantity>) {
     for (name, quantity) in more {
         let slot = total.entry((*name).to_owned()).or_insert(Quantity::ZERO);
-        *slot = slot.add(*quantity);
+        *slot = slot.plus(*quantity);
     }
 }
 

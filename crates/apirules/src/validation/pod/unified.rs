@@ -176,7 +176,8 @@ fn groups(mut codes: Vec<Block>) -> Vec<Vec<Block>> {
         }
         group.push((op, i1, i2, j1, j2));
     }
-    if !group.is_empty() && !(group.len() == 1 && group[0].0 == Op::Equal) {
+    let only_equal = group.iter().all(|b| b.0 == Op::Equal);
+    if !only_equal {
         out.push(group);
     }
     out

@@ -102,11 +102,9 @@ fn misnamed(kind: &str) -> &str {
 
 fn validate_kind(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
     match kind {
-        "emptyDir" => {
-            if Quantity::parse(source.text("sizeLimit")).is_some_and(Quantity::is_negative) {
-                let detail = "SizeLimit field must be a valid resource quantity";
-                errors.forbidden(&path.child("sizeLimit"), detail);
-            }
+        "emptyDir" if Quantity::parse(source.text("sizeLimit")).is_some_and(Quantity::is_negative) => {
+            let detail = "SizeLimit field must be a valid resource quantity";
+            errors.forbidden(&path.child("sizeLimit"), detail);
         }
         "hostPath" => validate_host_path(source, path, errors),
         "gitRepo" => {
@@ -138,10 +136,8 @@ fn validate_kind(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
         }
         "csi" => required(source, &["driver"], path, errors),
         "glusterfs" => required(source, &["endpoints", "path"], path, errors),
-        "ephemeral" => {
-            if !source.has("volumeClaimTemplate") {
-                errors.required(&path.child("volumeClaimTemplate"), "");
-            }
+        "ephemeral" if !source.has("volumeClaimTemplate") => {
+            errors.required(&path.child("volumeClaimTemplate"), "");
         }
         "image" => validate_image(source, path, errors),
         _ => {}
