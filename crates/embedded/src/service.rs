@@ -43,10 +43,12 @@ pub(crate) struct Call {
 
 impl Call {
     pub fn warn(&self, warnings: Warnings) {
-        self.warnings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(warnings);
+        let mut said = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in warnings {
+            if !said.contains(&warning) {
+                said.push(warning);
+            }
+        }
     }
 
     pub fn take_warnings(&self) -> Warnings {

@@ -3,6 +3,7 @@
 //! They are driven by the writes that concern them, one task for each server; an idle server does nothing.
 mod garbage;
 mod namespace;
+mod quota;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -31,6 +32,8 @@ pub(crate) enum Work {
     OwnerWaits(StorageKey, String),
     /// An object whose owners may not exist.
     Dependent(StorageKey, String),
+    /// A namespace whose quotas are to be counted.
+    Quota(String),
     /// A CustomResourceDefinition that is new, changed, or being deleted.
     Definition(String),
 }
@@ -103,6 +106,7 @@ async fn perform(server: &ApiServer, work: Work) {
         Work::OwnerGone { uid } => garbage::owner_gone(server, &uid).await,
         Work::OwnerWaits(table, key) => garbage::owner_waits(server, &table, &key).await,
         Work::Dependent(table, key) => garbage::dependent(server, &table, &key).await,
+        Work::Quota(namespace) => quota::recount(server, &namespace).await,
         Work::Definition(name) => definition(server, &name).await,
     };
     if let Err(status) = result {
@@ -123,7 +127,18 @@ pub(crate) fn created(server: &ApiServer, resource: &Resource, object: &Stored) 
             Work::Dependent(resource.storage.clone(), object.key.to_string()),
         );
     }
+    concerns_quota(server, resource, object);
     concerns_catalog(server, resource, object);
+}
+
+/// Pods that have ended and quotas that have changed are counted anew.
+fn concerns_quota(server: &ApiServer, resource: &Resource, object: &Stored) {
+    let ended = |(name, phase): &(&str, Box<str>)| {
+        *name == "status.phase" && matches!(&**phase, "Succeeded" | "Failed")
+    };
+    if resource.is("", "resourcequotas") || (resource.is("", "pods") && object.fields.iter().any(ended)) {
+        quota::concern(server, object.namespace());
+    }
 }
 
 /// Told of every object that was changed.
@@ -142,6 +157,7 @@ pub(crate) fn updated(server: &ApiServer, resource: &Resource, object: &Stored) 
             Work::Dependent(resource.storage.clone(), object.key.to_string()),
         );
     }
+    concerns_quota(server, resource, object);
     concerns_catalog(server, resource, object);
 }
 
@@ -163,6 +179,7 @@ pub(crate) fn deleted(server: &ApiServer, resource: &Resource, object: &Stored) 
     {
         push(server, Work::Namespace(namespace.to_owned()));
     }
+    quota::concern(server, object.namespace());
     concerns_catalog(server, resource, object);
     if resource.custom.is_some() {
         let (_, definitions) = store.snapshot(&crate::custom::definitions(), "");

@@ -202,6 +202,32 @@ impl CustomVersion {
         }
     }
 
+    /// The replicas cannot be read where something else than an object is on the way to them.
+    fn scale_error(&self, object: &Value) -> Option<FieldError> {
+        let path = self.own()?.scale.as_ref()?.spec_replicas.clone();
+        let mut at = object;
+        for step in path.split('.').skip(1) {
+            let (shown, kind) = match at {
+                Value::Object(map) => {
+                    at = map.get(step)?;
+                    continue;
+                }
+                Value::String(text) => (text.clone(), "string"),
+                Value::Bool(flag) => (flag.to_string(), "bool"),
+                Value::Array(_) => (at.to_string(), "[]interface {}"),
+                other => (
+                    other.to_string(),
+                    if other.is_i64() { "int64" } else { "float64" },
+                ),
+            };
+            let why = format!(
+                "{path} accessor error: {shown} is of the type {kind}, expected map[string]interface{{}}"
+            );
+            return Some(FieldError::invalid(path, "0", why));
+        }
+        None
+    }
+
     pub(crate) fn validate(
         &self,
         resource: &Resource,
@@ -215,6 +241,7 @@ impl CustomVersion {
             Some(old) => validation::validate_update(&reference, new, old),
         };
         if let Some(own) = self.own() {
+            errors.extend(self.scale_error(new));
             errors.extend(own.validate(new, old));
         }
         errors

@@ -117,7 +117,17 @@ async fn finish(
     let mut warnings = pipeline::create_warnings(resource, &object);
     warnings.extend(admission::validate(&call.server, attributes, Some(&object), None).await?);
     let key = object_key(target.namespace.as_deref(), &attributes.name);
-    let exists = || Status::already_exists(&resource.group, &resource.plural, &attributes.name);
+    let exists = || {
+        let mut out = Status::already_exists(&resource.group, &resource.plural, &attributes.name);
+        if call
+            .store()
+            .get(&resource.storage, &key)
+            .is_some_and(|o| o.deleting)
+        {
+            out.message = format!("object is being deleted: {}", out.message);
+        }
+        out
+    };
     if dry_run {
         if call.store().get(&resource.storage, &key).is_some() {
             return Err(exists());

@@ -109,13 +109,24 @@ async fn patch(
             PatchType::Merge => pipeline::merge_patch(old, &document),
             PatchType::Strategic | PatchType::Apply => pipeline::strategic_patch(target, old, &document)?,
         };
-        decoded(target, options.field_validation, old, patched)
+        let shown = match kind {
+            PatchType::Strategic | PatchType::Apply => go_print(&document),
+            PatchType::Json | PatchType::Merge => patched.to_string(),
+        };
+        decoded(call, target, options.field_validation, old, patched)
+            .map_err(|s| unreadable(target, s, &shown))
     })
     .await
 }
 
 /// A patched object is decoded as a body is, and cannot become another object.
-fn decoded(target: &Target, validation: FieldValidation, old: &Value, mut patched: Value) -> Edited {
+fn decoded(
+    call: &Call,
+    target: &Target,
+    validation: FieldValidation,
+    old: &Value,
+    mut patched: Value,
+) -> Edited {
     for field in ["apiVersion", "kind"] {
         if let (Some(map), Some(before)) = (patched.as_object_mut(), old.get(field)) {
             map.insert(field.to_owned(), before.clone());
@@ -127,7 +138,41 @@ fn decoded(target: &Target, validation: FieldValidation, old: &Value, mut patche
     }
     create::place(target, &mut out.value)?;
     pipeline::default(&target.resource, &mut out.value);
-    Ok((out.value, out.warnings))
+    call.warn(out.warnings);
+    Ok((out.value, Vec::new()))
+}
+
+/// A patch that makes an object unreadable is an invalid value of the patch.
+fn unreadable(target: &Target, status: Status, shown: &str) -> Status {
+    match decode_error(target, &status) {
+        Some(why) => {
+            let error = FieldError::invalid("patch", format!("{shown:?}"), why);
+            Status::invalid("", "", "", &[error])
+        }
+        None => status,
+    }
+}
+
+/// What Go's decoder said, if that is what went wrong.
+fn decode_error(target: &Target, status: &Status) -> Option<String> {
+    let (kind, version) = (&target.resource.kind, &target.resource.version);
+    let prefix = format!("{kind} in version {version:?} cannot be handled as a {kind}: ");
+    let why = status.message.strip_prefix(&prefix)?;
+    (!why.starts_with("strict decoding error")).then(|| why.to_owned())
+}
+
+/// A value as Go's `%+v` prints it.
+fn go_print(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_print).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", go_print(v))).collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 async fn apply(call: &Call, target: &Target, options: &WriteOptions) -> Result<Outcome, Status> {
@@ -145,7 +190,7 @@ async fn apply(call: &Call, target: &Target, options: &WriteOptions) -> Result<O
             break;
         }
         let object = pipeline::apply(&target.resource, &Value::Null, &applied, &writer, force)?;
-        let (object, warnings) = applied_object(target, options.field_validation, &applied, object)?;
+        let (object, warnings) = applied_object(call, target, options.field_validation, &applied, object)?;
         match create::create(call, target, options, "PatchOptions", object, false).await {
             Ok(mut outcome) => {
                 outcome.warnings.extend(warnings);
@@ -166,17 +211,22 @@ async fn apply(call: &Call, target: &Target, options: &WriteOptions) -> Result<O
     };
     edit.run(|old| {
         let merged = pipeline::apply(&target.resource, old, &applied, &writer, force)?;
-        applied_object(target, options.field_validation, &applied, merged)
+        applied_object(call, target, options.field_validation, &applied, merged)
     })
     .await
 }
 
 /// What an apply made, read as an object; what cannot be read is worded as the failed conversion it is.
-fn applied_object(target: &Target, validation: FieldValidation, applied: &Value, merged: Value) -> Edited {
+fn applied_object(
+    call: &Call,
+    target: &Target,
+    validation: FieldValidation,
+    applied: &Value,
+    merged: Value,
+) -> Edited {
     let resource = &target.resource;
-    decoded(target, validation, applied, merged).map_err(|status| {
-        let prefix = format!("{} in version {:?} cannot be handled as a {}: ", resource.kind, resource.version, resource.kind);
-        let Some(why) = status.message.strip_prefix(&prefix).filter(|w| !w.starts_with("strict")) else {
+    decoded(call, target, validation, applied, merged).map_err(|status| {
+        let Some(why) = decode_error(target, &status) else {
             return status;
         };
         let gvk = format!("{}/{}, Kind={}", resource.group, resource.version, resource.kind);

@@ -185,7 +185,7 @@ impl Edit<'_> {
         attributes.dry_run = self.options.dry_run;
         warnings.extend(admission::mutate(&call.server, &attributes, new, Some(old)).await?);
         metadata::keep_system_fields(new, old);
-        pipeline::prepare_for_update(resource, subresource, new, old);
+        pipeline::prepare_for_update(&call.server, resource, subresource, new, old);
         let errors = pipeline::validate_update(resource, subresource, new, old);
         if !errors.is_empty() {
             return Err(Status::invalid(

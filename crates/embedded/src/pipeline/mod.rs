@@ -1,6 +1,7 @@
 //! The one place where requests meet the rules: schemas, defaults, validation, merging.
 mod convert;
 mod merging;
+mod service;
 mod strategy;
 
 use apirules::validation::{self, ResourceRef};
@@ -126,6 +127,9 @@ pub(crate) fn prepare_for_create(server: &ApiServer, resource: &Resource, value:
         None => validation::prepare_for_create(&reference(resource, ""), value, server.now()),
     }
     strategy::prepare_namespace(resource, value);
+    if resource.is("", "services") {
+        service::allocate(server, value);
+    }
     if resource.is("batch", "jobs") {
         // The generated selector labels the template, from which the job's own labels are defaulted.
         default(resource, value);
@@ -148,7 +152,16 @@ pub(crate) fn validate_create(resource: &Resource, value: &Value) -> Vec<FieldEr
 
 /// What a registry does to a changed object before validation: the parts this (sub)resource may not write
 /// are taken from the old one, and the generation counts changes of the rest.
-pub(crate) fn prepare_for_update(resource: &Resource, subresource: &str, new: &mut Value, old: &Value) {
+pub(crate) fn prepare_for_update(
+    server: &ApiServer,
+    resource: &Resource,
+    subresource: &str,
+    new: &mut Value,
+    old: &Value,
+) {
+    if resource.is("", "services") && subresource.is_empty() {
+        service::keep_allocated(server, new, old);
+    }
     match &resource.custom {
         Some(custom) => custom.prepare_for_update(subresource, new, old),
         None if subresource == "binding" => {}
