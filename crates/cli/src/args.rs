@@ -85,7 +85,11 @@ pub struct OperatorArgs {
     #[arg(long)]
     pub install: bool,
     /// Namespace whose pods are never touched, beside our own; repeat for several
-    #[arg(long = "exclude-namespace", value_name = "NAMESPACE", default_value = "kube-system")]
+    #[arg(
+        long = "exclude-namespace",
+        value_name = "NAMESPACE",
+        default_value = "kube-system"
+    )]
     pub excluded: Vec<String>,
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -181,9 +185,13 @@ fn parse_target(text: &str) -> Result<Target, String> {
     const KINDS: [&str; 3] = ["sidecarset", "sidecarsets", "sidecarsets.apps.kruise.io"];
     match text.split_once('/') {
         Some((kind, name)) if KINDS.contains(&kind.to_ascii_lowercase().as_str()) && !name.is_empty() => {
-            Ok(Target { name: name.to_owned() })
+            Ok(Target {
+                name: name.to_owned(),
+            })
         }
-        Some((kind, _)) if !kind.is_empty() => Err(format!("{kind:?} is not a kind this command knows: sidecarset/NAME")),
+        Some((kind, _)) if !kind.is_empty() => Err(format!(
+            "{kind:?} is not a kind this command knows: sidecarset/NAME"
+        )),
         _ => Err("expected sidecarset/NAME".to_owned()),
     }
 }
@@ -200,7 +208,12 @@ mod tests {
 
     #[test]
     fn a_target_names_its_kind() {
-        assert_eq!(parse_target("SidecarSet/log"), Ok(Target { name: "log".to_owned() }));
+        assert_eq!(
+            parse_target("SidecarSet/log"),
+            Ok(Target {
+                name: "log".to_owned()
+            })
+        );
         for wrong in ["log", "pod/log", "sidecarset/", "/log", ""] {
             assert!(parse_target(wrong).is_err(), "{wrong}");
         }

@@ -12,40 +12,60 @@ use crate::args::RollbackArgs;
 const HASH_ANNOTATION: &str = "kruise.io/sidecarset-hash";
 const REVISION_LABEL: &str = "kruise.io/sidecarset-name";
 /// What a ControllerRevision of a SidecarSet keeps, and so what a rollback writes back.
-const POD_FACING: [&str; 5] =
-    ["containers", "initContainers", "volumes", "imagePullSecrets", "patchPodMetadata"];
+const POD_FACING: [&str; 5] = [
+    "containers",
+    "initContainers",
+    "volumes",
+    "imagePullSecrets",
+    "patchPodMetadata",
+];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     #[error("{0}")]
     Api(#[from] ApiError),
     #[error("sidecarset/{name} has no revision {wanted}; there are: {present}")]
-    NoSuchRevision { name: String, wanted: i64, present: String },
+    NoSuchRevision {
+        name: String,
+        wanted: i64,
+        present: String,
+    },
+    #[error("the spec of sidecarset/{0} was changed by somebody else meanwhile; look at it and try again")]
+    ChangedMeanwhile(String),
     #[error("sidecarset/{0} has no earlier revision to go back to")]
     NothingEarlier(String),
     #[error("revision {revision} of sidecarset/{name} has data that cannot be read: {source}")]
-    Unreadable { name: String, revision: i64, source: serde_json::Error },
+    Unreadable {
+        name: String,
+        revision: i64,
+        source: serde_json::Error,
+    },
     #[error(
         "revision {revision} of sidecarset/{name} has the container {containers}, which the SidecarSet no longer \
          has. A container cannot be added to pods that run: make a second SidecarSet with it and let its pods be \
          recreated, or go back to a revision after it was removed"
     )]
-    AddsContainer { name: String, revision: i64, containers: String },
+    AddsContainer {
+        name: String,
+        revision: i64,
+        containers: String,
+    },
 }
 
 /// Sets `spec.updateStrategy.paused`.
 pub async fn set_paused(door: &Door, name: &str, paused: bool) -> Result<(), ChangeError> {
     let found = door.get(&SIDECAR_SETS, None, name).await?;
     let done = if paused { "paused" } else { "resumed" };
-    if found["spec"]["updateStrategy"]["paused"].as_bool().unwrap_or_default() == paused {
+    if found["spec"]["updateStrategy"]["paused"]
+        .as_bool()
+        .unwrap_or_default()
+        == paused
+    {
         println!("sidecarset/{name} was {done} already");
         return Ok(());
     }
-    let patch = json!({
-        "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
-        "spec": {"updateStrategy": {"paused": paused}},
-    });
-    door.patch(&SIDECAR_SETS, None, name, PatchKind::Merge, &patch, None).await?;
+    let patch = json!({"spec": {"updateStrategy": {"paused": paused}}});
+    patch_spec(door, name, &found["metadata"]["generation"], &patch).await?;
     println!("sidecarset/{name} {done}");
     Ok(())
 }
@@ -68,13 +88,43 @@ pub async fn rollback(door: &Door, args: &RollbackArgs) -> Result<(), ChangeErro
     if args.dry_run || plan.changes.is_empty() {
         return Ok(());
     }
-    let patch = json!({
-        "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
-        "spec": plan.spec,
-    });
-    door.patch(&SIDECAR_SETS, None, name, PatchKind::Merge, &patch, None).await?;
+    patch_spec(
+        door,
+        name,
+        &found["metadata"]["generation"],
+        &json!({"spec": plan.spec}),
+    )
+    .await?;
     println!("sidecarset/{name} rolled back to revision {}", plan.revision);
     Ok(())
+}
+
+/// Merges into the object, provided that its spec is still of `generation`. Its status moves while an upgrade
+/// runs, so a conflict is tried again over the newer object, a few times.
+pub async fn patch_spec(
+    door: &Door,
+    name: &str,
+    generation: &Value,
+    patch: &Value,
+) -> Result<(), ChangeError> {
+    const TRIES: usize = 10;
+    let mut tries = 0;
+    loop {
+        let found = door.get(&SIDECAR_SETS, None, name).await?;
+        if found["metadata"]["generation"] != *generation {
+            return Err(ChangeError::ChangedMeanwhile(name.to_owned()));
+        }
+        let mut patch = patch.clone();
+        patch["metadata"] = json!({"resourceVersion": found["metadata"]["resourceVersion"]});
+        tries += 1;
+        match door
+            .patch(&SIDECAR_SETS, None, name, PatchKind::Merge, &patch, None)
+            .await
+        {
+            Err(error) if error.is_conflict() && tries < TRIES => {}
+            outcome => return Ok(outcome.map(drop)?),
+        }
+    }
 }
 
 struct Revision {
@@ -84,16 +134,27 @@ struct Revision {
 }
 
 async fn revisions(door: &Door, name: &str) -> Result<BTreeMap<i64, Revision>, ApiError> {
-    let options =
-        ListOptions { label_selector: Some(format!("{REVISION_LABEL}={name}")), ..ListOptions::default() };
+    let options = ListOptions {
+        label_selector: Some(format!("{REVISION_LABEL}={name}")),
+        ..ListOptions::default()
+    };
     let listed = door.list(&CONTROLLER_REVISIONS, None, &options).await?;
     Ok(listed
         .items
         .into_iter()
         .map(|mut item| {
             let number = item["revision"].as_i64().unwrap_or_default();
-            let hash = item["metadata"]["annotations"][HASH_ANNOTATION].as_str().map(str::to_owned);
-            (number, Revision { number, data: item["data"].take(), hash })
+            let hash = item["metadata"]["annotations"][HASH_ANNOTATION]
+                .as_str()
+                .map(str::to_owned);
+            (
+                number,
+                Revision {
+                    number,
+                    data: item["data"].take(),
+                    hash,
+                },
+            )
         })
         .collect())
 }
@@ -108,7 +169,11 @@ fn choose<'a>(
         return revisions.get(&wanted).ok_or_else(|| ChangeError::NoSuchRevision {
             name: name.to_owned(),
             wanted,
-            present: revisions.keys().map(i64::to_string).collect::<Vec<_>>().join(", "),
+            present: revisions
+                .keys()
+                .map(i64::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
         });
     }
     // The revision of what spec says now may not be written yet: what differs from spec is what is earlier.
@@ -116,7 +181,11 @@ fn choose<'a>(
     revisions
         .values()
         .rev()
-        .find(|r| POD_FACING.iter().any(|field| !same(&current[*field], &r.data["spec"][*field])))
+        .find(|r| {
+            POD_FACING
+                .iter()
+                .any(|field| !same(&current[*field], &r.data["spec"][*field]))
+        })
         .ok_or_else(|| ChangeError::NothingEarlier(name.to_owned()))
 }
 
@@ -150,7 +219,10 @@ impl Plan {
         }
         let mut spec = serde_json::Map::new();
         let mut changes = Vec::new();
-        for field in POD_FACING.into_iter().filter(|field| !same(&now[*field], &then[*field])) {
+        for field in POD_FACING
+            .into_iter()
+            .filter(|field| !same(&now[*field], &then[*field]))
+        {
             changes.extend(describe_field(field, &now[field], &then[field]));
             spec.insert(field.to_owned(), then[field].clone());
         }
@@ -166,10 +238,18 @@ impl Plan {
     fn describe(&self, pods: &BTreeMap<String, usize>) -> String {
         let name = &self.name;
         if self.changes.is_empty() {
-            return format!("sidecarset/{name} says what revision {} says: nothing to move\n", self.revision);
+            return format!(
+                "sidecarset/{name} says what revision {} says: nothing to move\n",
+                self.revision
+            );
         }
         let total: usize = pods.values().sum();
-        let there = self.hash.as_ref().and_then(|hash| pods.get(hash)).copied().unwrap_or_default();
+        let there = self
+            .hash
+            .as_ref()
+            .and_then(|hash| pods.get(hash))
+            .copied()
+            .unwrap_or_default();
         let mut text = format!("sidecarset/{name} to revision {}:\n", self.revision);
         for change in &self.changes {
             text.push_str(&format!("  {change}\n"));
@@ -190,12 +270,20 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 fn named(list: &Value) -> BTreeMap<&str, &Value> {
-    list.as_array().into_iter().flatten().filter_map(|c| Some((c["name"].as_str()?, c))).collect()
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|c| Some((c["name"].as_str()?, c)))
+        .collect()
 }
 
 fn added_containers(now: &Value, then: &Value) -> Vec<String> {
     let present = named(&now["containers"]);
-    named(&then["containers"]).keys().filter(|n| !present.contains_key(*n)).map(|n| (*n).to_owned()).collect()
+    named(&then["containers"])
+        .keys()
+        .filter(|n| !present.contains_key(*n))
+        .map(|n| (*n).to_owned())
+        .collect()
 }
 
 fn describe_field(field: &str, now: &Value, then: &Value) -> Vec<String> {
@@ -210,12 +298,20 @@ fn describe_field(field: &str, now: &Value, then: &Value) -> Vec<String> {
             Some(after) => lines.extend(describe_container(field, name, before, after)),
         }
     }
-    lines.extend(then.keys().filter(|n| !now.contains_key(*n)).map(|n| format!("{field} {n}: added")));
+    lines.extend(
+        then.keys()
+            .filter(|n| !now.contains_key(*n))
+            .map(|n| format!("{field} {n}: added")),
+    );
     lines
 }
 
 fn describe_container(field: &str, name: &str, before: &Value, after: &Value) -> Vec<String> {
-    let keys = |v: &Value| v.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let keys = |v: &Value| {
+        v.as_object()
+            .map(|m| m.keys().cloned().collect::<Vec<_>>())
+            .unwrap_or_default()
+    };
     let mut all = keys(before);
     all.extend(keys(after));
     all.sort();
@@ -224,7 +320,11 @@ fn describe_container(field: &str, name: &str, before: &Value, after: &Value) ->
     all.into_iter()
         .filter(|key| before[key] != after[key])
         .map(|key| match key.as_str() {
-            "image" => format!("{field} {name}: image {} -> {}", text(&before[&key]), text(&after[&key])),
+            "image" => format!(
+                "{field} {name}: image {} -> {}",
+                text(&before[&key]),
+                text(&after[&key])
+            ),
             // Their values may be secrets.
             "env" => format!("{field} {name}: env changes; pods get it when they are recreated"),
             _ => format!("{field} {name}: {key} changes; pods get it when they are recreated"),
@@ -235,9 +335,13 @@ fn describe_container(field: &str, name: &str, before: &Value, after: &Value) ->
 /// Pods that carry this SidecarSet's sidecars, by the hash they carry.
 async fn count_pods(door: &Door, name: &str) -> Result<BTreeMap<String, usize>, ApiError> {
     let mut counts = BTreeMap::new();
-    let pods = door.list_as::<PodView>(&PODS, None, &ListOptions::default()).await?;
+    let pods = door
+        .list_as::<PodView>(&PODS, None, &ListOptions::default())
+        .await?;
     for pod in pods.items.iter().filter(|p| p.is_active()) {
-        let Some(hashes) = pod.annotations.get(HASH_ANNOTATION) else { continue };
+        let Some(hashes) = pod.annotations.get(HASH_ANNOTATION) else {
+            continue;
+        };
         let hashes: Value = serde_json::from_str(hashes).unwrap_or_default();
         if let Some(hash) = hashes[name]["hash"].as_str() {
             *counts.entry(hash.to_owned()).or_default() += 1;
@@ -249,7 +353,10 @@ async fn count_pods(door: &Door, name: &str) -> Result<BTreeMap<String, usize>, 
 /// Field managers other than people's own tools and ours that own something in spec.
 fn other_owners(found: &Value) -> Vec<String> {
     const ITS_OWN: [&str; 3] = ["tidegate", "kubectl-edit", "kubectl-patch"];
-    let entries = found["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let entries = found["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten();
     let mut owners: Vec<String> = entries
         .filter(|entry| entry["fieldsV1"].get("f:spec").is_some())
         .filter_map(|entry| entry["manager"].as_str())
@@ -271,14 +378,24 @@ mod tests {
     }
 
     fn revision(number: i64, spec: Value) -> (i64, Revision) {
-        (number, Revision { number, data: json!({"spec": spec}), hash: Some(format!("hash-{number}")) })
+        (
+            number,
+            Revision {
+                number,
+                data: json!({"spec": spec}),
+                hash: Some(format!("hash-{number}")),
+            },
+        )
     }
 
     #[test]
     fn rollback_goes_to_the_newest_revision_that_differs_from_spec() {
         let revisions = BTreeMap::from([
             revision(1, json!({"containers": [{"name": "a", "image": "x:1"}]})),
-            revision(2, json!({"containers": [{"name": "a", "image": "x:2"}], "volumes": null})),
+            revision(
+                2,
+                json!({"containers": [{"name": "a", "image": "x:2"}], "volumes": null}),
+            ),
         ]);
         let found = set(json!({"containers": [{"name": "a", "image": "x:2"}]}));
         assert_eq!(choose("log", &found, &revisions, None).unwrap().number, 1);
@@ -290,7 +407,10 @@ mod tests {
 
     #[test]
     fn rollback_says_what_it_moves_and_keeps_the_strategy() {
-        let (_, target) = revision(1, json!({"containers": [{"name": "a", "image": "x:1"}], "volumes": null}));
+        let (_, target) = revision(
+            1,
+            json!({"containers": [{"name": "a", "image": "x:1"}], "volumes": null}),
+        );
         let found = set(json!({
             "containers": [{"name": "a", "image": "x:2", "env": [{"name": "K", "value": "hunter2"}]}],
             "volumes": [{"name": "v"}], "updateStrategy": {"partition": 5},
@@ -310,7 +430,10 @@ mod tests {
         let (_, target) = revision(1, json!({"containers": [{"name": "a"}, {"name": "b"}]}));
         let refused = Plan::make("log", &set(json!({"containers": [{"name": "a"}]})), &target);
         let text = refused.err().unwrap().to_string();
-        assert!(text.contains("container b") && text.contains("second SidecarSet"), "{text}");
+        assert!(
+            text.contains("container b") && text.contains("second SidecarSet"),
+            "{text}"
+        );
     }
 
     #[test]

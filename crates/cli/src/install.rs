@@ -50,20 +50,37 @@ fn render(namespace: &str) -> String {
 fn helm(args: &InstallArgs, chart: &Path) -> Result<(), InstallError> {
     let mut helm = Command::new("helm");
     helm.args(["upgrade", "--install", "tidegate"]).arg(chart);
-    helm.args(["--namespace", &args.namespace, "--create-namespace", "--wait", "--timeout", "3m"]);
+    helm.args([
+        "--namespace",
+        &args.namespace,
+        "--create-namespace",
+        "--wait",
+        "--timeout",
+        "3m",
+    ]);
     if let Some(kubeconfig) = &args.connection.kubeconfig {
         helm.arg("--kubeconfig").arg(kubeconfig);
     }
     let status = helm.status().map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => InstallError::NoHelm,
-        _ => InstallError::Io { what: "starting helm".to_owned(), source },
+        _ => InstallError::Io {
+            what: "starting helm".to_owned(),
+            source,
+        },
     })?;
-    if status.success() { Ok(()) } else { Err(InstallError::Helm(status)) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(InstallError::Helm(status))
+    }
 }
 
 fn unpack() -> Result<PathBuf, InstallError> {
     let dir = std::env::temp_dir().join(format!("tidegate-chart-{}", std::process::id()));
-    let failed = |source| InstallError::Io { what: format!("writing the chart to {}", dir.display()), source };
+    let failed = |source| InstallError::Io {
+        what: format!("writing the chart to {}", dir.display()),
+        source,
+    };
     fs::create_dir_all(&dir).map_err(failed)?;
     CHART.extract(&dir).map_err(failed)?;
     Ok(dir)
@@ -82,7 +99,12 @@ mod tests {
 
     #[test]
     fn the_binary_carries_the_whole_chart() {
-        for file in ["Chart.yaml", "values.yaml", "values.schema.json", "templates/operator.yaml"] {
+        for file in [
+            "Chart.yaml",
+            "values.yaml",
+            "values.schema.json",
+            "templates/operator.yaml",
+        ] {
             assert!(CHART.get_file(file).is_some(), "{file}");
         }
     }

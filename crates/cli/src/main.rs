@@ -57,19 +57,27 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Resume(args) => asynchronous(async move {
             Ok(change::set_paused(&door(&args.connection).await?, &args.target.name, false).await?)
         }),
-        Command::Rollback(args) => asynchronous(async move {
-            Ok(change::rollback(&door(&args.target.connection).await?, &args).await?)
-        }),
+        Command::Rollback(args) => {
+            asynchronous(
+                async move { Ok(change::rollback(&door(&args.target.connection).await?, &args).await?) },
+            )
+        }
     }
 }
 
 fn asynchronous(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 /// A door for the user's own commands.
 async fn door(connection: &ConnectionArgs) -> Result<Door, Box<dyn Error>> {
-    let options = DoorOptions { user_agent: "tidegate".to_owned(), ..DoorOptions::default() };
+    let options = DoorOptions {
+        user_agent: "tidegate".to_owned(),
+        ..DoorOptions::default()
+    };
     Ok(Door::from_kubeconfig(connection.kubeconfig.as_deref(), options).await?)
 }
 

@@ -13,7 +13,10 @@ use crate::args::{LogFormat, OperatorArgs};
 pub async fn run(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
     log_to_stderr(args.log_format);
     let shutdown = until_told_to_stop()?;
-    let door_options = DoorOptions { user_agent: "tidegate-operator".to_owned(), ..DoorOptions::default() };
+    let door_options = DoorOptions {
+        user_agent: "tidegate-operator".to_owned(),
+        ..DoorOptions::default()
+    };
     let door = Door::from_kubeconfig(args.connection.kubeconfig.as_deref(), door_options).await?;
     let mut options = Options::new(&args.namespace);
     options.listen = Some(args.listen);
@@ -22,11 +25,20 @@ pub async fn run(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
     options.identity = identity();
     options.excluded = args.excluded.iter().cloned().collect();
     options.webhook = match (&args.service, &args.webhook_url) {
-        (Some(name), _) => operators::Webhook::Service { name: name.clone(), port: 443 },
+        (Some(name), _) => operators::Webhook::Service {
+            name: name.clone(),
+            port: 443,
+        },
         (None, Some(url)) => operators::Webhook::Url(url.trim_end_matches('/').to_owned()),
         (None, None) => operators::Webhook::Url(url_of(args.listen)),
     };
-    operators::run(door, options, Arc::new(Metrics::default()), shutdown.cancelled_owned()).await?;
+    operators::run(
+        door,
+        options,
+        Arc::new(Metrics::default()),
+        shutdown.cancelled_owned(),
+    )
+    .await?;
     Ok(())
 }
 
@@ -41,15 +53,23 @@ fn url_of(listen: std::net::SocketAddr) -> String {
 
 /// The pod's name where there is one, else the machine's, told apart by process.
 fn identity() -> String {
-    let named = ["POD_NAME", "HOSTNAME"].iter().find_map(|key| std::env::var(key).ok().filter(|v| !v.is_empty()));
-    format!("{}-{}", named.unwrap_or_else(|| "tidegate".to_owned()), std::process::id())
+    let named = ["POD_NAME", "HOSTNAME"]
+        .iter()
+        .find_map(|key| std::env::var(key).ok().filter(|v| !v.is_empty()));
+    format!(
+        "{}-{}",
+        named.unwrap_or_else(|| "tidegate".to_owned()),
+        std::process::id()
+    )
 }
 
 /// Level and targets from TIDEGATE_LOG (`info`, `cluster=debug,info`).
 pub fn log_to_stderr(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second subscriber in one process is refused, which only tests could do.
     match format {
         LogFormat::Json => builder.json().try_init().ok(),

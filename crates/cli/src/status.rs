@@ -46,8 +46,10 @@ pub async fn watch_until(
     name: &str,
     reached: &mut (dyn FnMut(&StatusView) -> bool + Send),
 ) -> Result<(), Box<dyn Error>> {
-    let scope =
-        WatchScope { field_selector: Some(format!("metadata.name={name}")), ..WatchScope::default() };
+    let scope = WatchScope {
+        field_selector: Some(format!("metadata.name={name}")),
+        ..WatchScope::default()
+    };
     let cache = Cache::<Whole>::start(door, SIDECAR_SETS, scope);
     let mut changes = cache.changes();
     cache.synced().await;
@@ -70,7 +72,7 @@ pub async fn watch_until(
 /// The whole object: it is one.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Whole(Value);
+pub struct Whole(pub Value);
 
 impl Watched for Whole {
     fn key(&self) -> ObjectKey {
@@ -97,7 +99,8 @@ impl Drawing {
         let bars = MultiProgress::new();
         let progress = bars.add(ProgressBar::new(1));
         // The template is ours and constant.
-        if let Ok(style) = ProgressStyle::with_template("{prefix}  [{bar:40}] {pos}/{len} updated and ready") {
+        if let Ok(style) = ProgressStyle::with_template("{prefix}  [{bar:40}] {pos}/{len} updated and ready")
+        {
             progress.set_style(style.progress_chars("=> "));
         }
         progress.set_prefix(format!("sidecarset/{name}"));
@@ -126,7 +129,10 @@ impl Drawing {
 
 fn bar_text(view: &StatusView) -> String {
     const WIDTH: u64 = 30;
-    let filled = (view.updated_ready * WIDTH).checked_div(view.matched).unwrap_or_default().min(WIDTH);
+    let filled = (view.updated_ready * WIDTH)
+        .checked_div(view.matched)
+        .unwrap_or_default()
+        .min(WIDTH);
     let bar: String = (0..WIDTH).map(|i| if i < filled { '=' } else { ' ' }).collect();
     format!("[{bar}] {}/{}", view.updated_ready, view.matched)
 }

@@ -16,6 +16,8 @@ pub struct StatusView {
     pub strategy: String,
     /// One plain line for each thing that waits, most telling first.
     pub waits: Vec<String>,
+    /// The operator has reported on the latest spec.
+    pub current: bool,
     /// Nothing is left to do for what spec says.
     pub done: bool,
 }
@@ -45,6 +47,7 @@ impl StatusView {
             revision: text(&status["latestRevision"]),
             strategy: strategy(&object["spec"]["updateStrategy"]),
             waits,
+            current: !stale,
             done,
         }
     }
@@ -56,7 +59,14 @@ impl StatusView {
                 "pods {}   updated {}   ready {}   updated and ready {}",
                 self.matched, self.updated, self.ready, self.updated_ready
             ),
-            format!("revision {}", if self.revision.is_empty() { "-" } else { &self.revision }),
+            format!(
+                "revision {}",
+                if self.revision.is_empty() {
+                    "-"
+                } else {
+                    &self.revision
+                }
+            ),
             format!("order    {}", self.strategy),
         ];
         lines.extend(self.waits.iter().map(|w| format!("waits    {w}")));
@@ -98,7 +108,10 @@ fn strategy(strategy: &Value) -> String {
     if strategy["priorityStrategy"].is_object() {
         parts.push("by priority".to_owned());
     }
-    if strategy["scatterStrategy"].as_array().is_some_and(|s| !s.is_empty()) {
+    if strategy["scatterStrategy"]
+        .as_array()
+        .is_some_and(|s| !s.is_empty())
+    {
         parts.push("scattered".to_owned());
     }
     if strategy["paused"] == true {
@@ -134,7 +147,10 @@ mod tests {
     fn what_waits_is_printed_with_how_long() {
         let since = Timestamp::UNIX_EPOCH;
         let waiting = [
-            WaitingOn::Partition { held: 980, partition: "980".to_owned() },
+            WaitingOn::Partition {
+                held: 980,
+                partition: "980".to_owned(),
+            },
             WaitingOn::Unavailable {
                 in_use: 2,
                 allowed: 2,
@@ -148,7 +164,15 @@ mod tests {
         let object = json!({"metadata": {"name": "a", "generation": 1},
             "status": {"observedGeneration": 1, "matchedPods": 2, "waiting": waiting}});
         let view = StatusView::of(&object, Timestamp::from_second(41).unwrap());
-        assert!(view.waits[0].contains("partition holds 980 pods back"), "{:?}", view.waits);
-        assert!(view.waits[1].contains("ns/pod-a not ready for 41s"), "{:?}", view.waits);
+        assert!(
+            view.waits[0].contains("partition holds 980 pods back"),
+            "{:?}",
+            view.waits
+        );
+        assert!(
+            view.waits[1].contains("ns/pod-a not ready for 41s"),
+            "{:?}",
+            view.waits
+        );
     }
 }

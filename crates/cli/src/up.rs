@@ -20,19 +20,29 @@ pub async fn run(args: UpArgs) -> Result<(), Box<dyn Error>> {
         operator::log_to_stderr(LogFormat::Text);
     }
     let stop = operator::until_told_to_stop()?;
-    let config = Config { storage: Storage::Durable(args.data_dir.clone()), ..Config::default() };
+    let config = Config {
+        storage: Storage::Durable(args.data_dir.clone()),
+        ..Config::default()
+    };
     let server = ApiServer::start(config)
         .await
         .map_err(|e| format!("starting on {}: {e}", args.data_dir.display()))?;
-    let listener =
-        TcpListener::bind(args.listen).await.map_err(|e| format!("listening on {}: {e}", args.listen))?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|e| format!("listening on {}: {e}", args.listen))?;
     let url = format!("https://{}", listener.local_addr()?);
-    write_kubeconfig(&args.kubeconfig, &server.kubeconfig(&url, "admin", &["system:masters"]))?;
+    write_kubeconfig(
+        &args.kubeconfig,
+        &server.kubeconfig(&url, "admin", &["system:masters"]),
+    )?;
     let mut parts = tokio::task::JoinSet::new();
     let serving = server.clone();
     let told = stop.clone();
     parts.spawn(async move {
-        serving.serve(listener, told.cancelled_owned()).await.map_err(|e| format!("serving: {e}"))
+        serving
+            .serve(listener, told.cancelled_owned())
+            .await
+            .map_err(|e| format!("serving: {e}"))
     });
     start_simulation(&server, &args, &stop, &mut parts);
     start_operator(&server, &stop, &mut parts).await?;
@@ -70,7 +80,11 @@ fn part_ended(
 }
 
 fn door(server: &ApiServer, user: UserInfo, agent: &str) -> Door {
-    let options = DoorOptions { user_agent: agent.to_owned(), stall_timeout: None, ..DoorOptions::default() };
+    let options = DoorOptions {
+        user_agent: agent.to_owned(),
+        stall_timeout: None,
+        ..DoorOptions::default()
+    };
     Door::in_process_with(server.service(user), options)
 }
 
@@ -80,8 +94,14 @@ fn start_simulation(
     stop: &CancellationToken,
     parts: &mut tokio::task::JoinSet<Result<(), String>>,
 ) {
-    let nodes = sim::NodesOptions { count: args.nodes as usize, ..sim::NodesOptions::default() };
-    let options = sim::Options { nodes: Some(nodes), ..sim::Options::default() };
+    let nodes = sim::NodesOptions {
+        count: args.nodes as usize,
+        ..sim::NodesOptions::default()
+    };
+    let options = sim::Options {
+        nodes: Some(nodes),
+        ..sim::Options::default()
+    };
     let logs = options.logs.clone();
     server.set_log_source(Arc::new(move |asked: &embedded::LogRequest| {
         let pod = cluster::ObjectKey::new(&asked.namespace, &asked.pod);
@@ -113,9 +133,12 @@ async fn start_operator(
     // One process is one operator.
     options.lease = None;
     let door = door(server, UserInfo::admin(), "tidegate-operator");
+    let operator =
+        operators::sidecarset::Operator::start(door, options, Arc::new(Metrics::default())).await?;
     let told = stop.clone();
     parts.spawn(async move {
-        operators::run(door, options, Arc::new(Metrics::default()), told.cancelled_owned())
+        operator
+            .run(told.cancelled_owned())
             .await
             .map_err(|e| format!("operator: {e}"))
     });
@@ -136,6 +159,7 @@ fn write_kubeconfig(path: &Path, content: &str) -> Result<(), Box<dyn Error>> {
         .mode(0o600)
         .open(path)
         .map_err(|e| format!("writing {}: {e}", path.display()))?;
-    file.write_all(content.as_bytes()).map_err(|e| format!("writing {}: {e}", path.display()))?;
+    file.write_all(content.as_bytes())
+        .map_err(|e| format!("writing {}: {e}", path.display()))?;
     Ok(())
 }

@@ -50,8 +50,18 @@ fn a_sidecar_is_injected_and_upgraded_in_place_on_real_kubelets() {
         println!("not tested here: {why}");
         return;
     }
-    let bed = Bed::up(&BedOptions { nodes: 2, ..BedOptions::default() }, &mut |line| eprintln!("{line}")).unwrap();
-    let story = Story { operator: Operator::start(&bed), bed };
+    let bed = Bed::up(
+        &BedOptions {
+            nodes: 2,
+            ..BedOptions::default()
+        },
+        &mut |line| eprintln!("{line}"),
+    )
+    .unwrap();
+    let story = Story {
+        operator: Operator::start(&bed),
+        bed,
+    };
     story.clean();
     story.kubectl(&["create", "namespace", NAMESPACE]);
     story.apply(MANIFEST);
@@ -62,21 +72,35 @@ fn a_sidecar_is_injected_and_upgraded_in_place_on_real_kubelets() {
     story.wait("2 of 4 on v2, held by the partition", |s| {
         s.status()["updatedReadyPods"] == 2 && s.tidegate(&["status"]).contains("partition holds 2 pods back")
     });
-    assert_eq!(story.restarts("main"), [0, 0, 0, 0], "the application is never restarted");
+    assert_eq!(
+        story.restarts("main"),
+        [0, 0, 0, 0],
+        "the application is never restarted"
+    );
     assert_eq!(story.restarts("agent").iter().sum::<i64>(), 2);
 
     story.tidegate(&["pause"]);
     story.patch(r#"{"spec":{"updateStrategy":{"partition":0}}}"#);
-    story.wait("the pause to be reported", |s| s.settled() && s.tidegate(&["status"]).contains("paused"));
+    story.wait("the pause to be reported", |s| {
+        s.settled() && s.tidegate(&["status"]).contains("paused")
+    });
     assert_eq!(story.status()["updatedPods"], 2);
     story.tidegate(&["resume"]);
     story.wait("4 of 4 on v2", |s| s.status()["updatedReadyPods"] == 4);
 
     story.bad_image_and_rollback();
 
-    assert_eq!(story.restarts("main"), [0, 0, 0, 0], "the application is never restarted");
+    assert_eq!(
+        story.restarts("main"),
+        [0, 0, 0, 0],
+        "the application is never restarted"
+    );
     story.kubectl(&["delete", "sidecarset", "real-story"]);
-    assert_eq!(story.restarts("main").len(), 4, "pods stay when their SidecarSet goes");
+    assert_eq!(
+        story.restarts("main").len(),
+        4,
+        "pods stay when their SidecarSet goes"
+    );
     story.clean();
 }
 
@@ -92,7 +116,11 @@ impl Story {
         let image = "/spec/containers/0/image";
         assert_eq!(spec.pointer(image).unwrap(), "tidegate/sidecar:v2");
         self.kubectl(&[
-            "patch", "sidecarset", "real-story", "--type=json", "-p",
+            "patch",
+            "sidecarset",
+            "real-story",
+            "--type=json",
+            "-p",
             r#"[{"op":"replace","path":"/spec/containers/0/image","value":"tidegate/sidecar:nowhere"}]"#,
         ]);
         self.wait("one pod down, the rest held", |s| {
@@ -100,7 +128,10 @@ impl Story {
             s.status()["updatedPods"] == 1 && text.contains("1 of 1 unavailable")
         });
         let text = self.tidegate(&["rollback"]);
-        assert!(text.contains("tidegate/sidecar:nowhere -> tidegate/sidecar:v2"), "{text}");
+        assert!(
+            text.contains("tidegate/sidecar:nowhere -> tidegate/sidecar:v2"),
+            "{text}"
+        );
         self.wait("all pods back on v2", |s| s.status()["updatedReadyPods"] == 4);
     }
 
@@ -109,10 +140,17 @@ impl Story {
         for pod in &pods {
             let agent = &pod["spec"]["containers"][0];
             assert_eq!(agent["name"], "agent", "a sidecar stands before the application");
-            let variables: Vec<&str> =
-                agent["env"].as_array().unwrap().iter().filter_map(|e| e["name"].as_str()).collect();
+            let variables: Vec<&str> = agent["env"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|e| e["name"].as_str())
+                .collect();
             assert_eq!(variables, ["PORT", "IS_INJECTED", "TZ"]);
-            assert_eq!(pod["metadata"]["annotations"]["kruise.io/sidecarset-injected-list"], "real-story");
+            assert_eq!(
+                pod["metadata"]["annotations"]["kruise.io/sidecarset-injected-list"],
+                "real-story"
+            );
         }
         assert_eq!(pods.len(), 4);
     }
@@ -128,7 +166,10 @@ impl Story {
 
     fn pods(&self) -> Vec<Value> {
         let list = self.kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "json"]);
-        serde_json::from_str::<Value>(&list).unwrap()["items"].as_array().unwrap().clone()
+        serde_json::from_str::<Value>(&list).unwrap()["items"]
+            .as_array()
+            .unwrap()
+            .clone()
     }
 
     fn sidecar_set(&self) -> Value {
@@ -164,15 +205,29 @@ impl Story {
     }
 
     fn apply(&self, manifest: &str) {
-        let mut child =
-            self.bed.kubectl().args(["apply", "-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
+        let mut child = self
+            .bed
+            .kubectl()
+            .args(["apply", "-f", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(manifest.as_bytes())
+            .unwrap();
         assert!(child.wait().unwrap().success());
     }
 
     fn tidegate(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(arguments).arg("sidecarset/real-story").arg("--kubeconfig").arg(self.bed.kubeconfig());
+        command
+            .args(arguments)
+            .arg("sidecarset/real-story")
+            .arg("--kubeconfig")
+            .arg(self.bed.kubeconfig());
         checked(command.output().unwrap(), arguments)
     }
 
@@ -193,7 +248,11 @@ impl Story {
 
 fn checked(output: Output, arguments: &[&str]) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     text
 }
 
@@ -207,7 +266,12 @@ impl Operator {
         let log = std::env::temp_dir().join("tidegate-real-story-operator.log");
         let file = std::fs::File::create(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["operator", "--install", "--listen=127.0.0.1:19443", "--metrics=127.0.0.1:19080"])
+            .args([
+                "operator",
+                "--install",
+                "--listen=127.0.0.1:19443",
+                "--metrics=127.0.0.1:19080",
+            ])
             .arg("--kubeconfig")
             .arg(bed.kubeconfig())
             .stdout(file.try_clone().unwrap())
@@ -226,7 +290,11 @@ impl Operator {
             !output.stdout.is_empty()
         };
         while !registered() {
-            assert!(Instant::now() < deadline, "no webhook came: {}", operator.log.display());
+            assert!(
+                Instant::now() < deadline,
+                "no webhook came: {}",
+                operator.log.display()
+            );
             std::thread::sleep(Duration::from_millis(200));
         }
         operator

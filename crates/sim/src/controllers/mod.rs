@@ -6,6 +6,7 @@
 mod daemonset;
 mod deployment;
 mod job;
+mod node;
 mod object;
 mod pods;
 mod replicaset;
@@ -44,6 +45,7 @@ enum Kind {
     StatefulSet,
     DaemonSet,
     Job,
+    Node,
 }
 
 impl Kind {
@@ -178,7 +180,8 @@ impl Driver {
                     let meta = world.revisions.get(&key).map(|o| o.meta.clone());
                     self.owned("ControllerRevision", key, meta);
                 }
-                Some(_) = nodes.next() => {
+                Some(key) = nodes.next() => {
+                    self.mark((Kind::Node, key));
                     let all: Vec<_> = world.daemon_sets.snapshot().iter().map(|(key, _)| key.clone()).collect();
                     all.into_iter().for_each(|key| self.mark((Kind::DaemonSet, key)));
                 }
@@ -273,6 +276,7 @@ impl World {
             Kind::StatefulSet => self.stateful_sets.get(key),
             Kind::DaemonSet => self.daemon_sets.get(key),
             Kind::Job => self.jobs.get(key),
+            Kind::Node => return node::reconcile(self, key).await,
         };
         let Some(object) = found.filter(|object| object.meta.deletion_timestamp.is_none()) else {
             return Ok(Next::Quiet);
@@ -286,6 +290,7 @@ impl World {
             Kind::StatefulSet => statefulset::reconcile(self, &object).await,
             Kind::DaemonSet => daemonset::reconcile(self, &object).await,
             Kind::Job => job::reconcile(self, &object).await,
+            Kind::Node => Ok(Next::Quiet),
         }
     }
 
