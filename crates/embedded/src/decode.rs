@@ -184,11 +184,22 @@ fn check_kind(value: &mut Value, group: &str, version: &str, kind: &str, body: &
     } else {
         given_version
     };
+    let custom = crate::catalog::builtin()
+        .of_version(group, version)
+        .next()
+        .is_none();
     let given_kind = if given_kind.is_empty() {
         kind.to_owned()
     } else {
         given_kind
     };
+    if given_version == expected && given_kind != kind && custom {
+        // Any kind can be read of a custom group version; only then it turns out to be another.
+        let why = format!("must be {kind}");
+        let error = model::field::FieldError::invalid("kind", format!("{given_kind:?}"), why);
+        let name = crate::metadata::text(value, "name").to_owned();
+        return Err(Status::invalid(group, &given_kind, &name, &[error]));
+    }
     if given_version != expected || given_kind != kind {
         return Err(other_kind(&given_version, &given_kind, group, kind));
     }

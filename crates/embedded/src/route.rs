@@ -28,8 +28,6 @@ pub struct Target {
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub subresource: Option<String>,
-    /// What follows the subresource, for proxies.
-    pub rest: String,
     /// `/watch/` in the path.
     pub watch: bool,
 }
@@ -79,7 +77,6 @@ impl ApiServer {
             namespace: namespace.map(str::to_owned),
             name: owned(rest.first()),
             subresource: owned(rest.get(1)),
-            rest: rest.get(2..).unwrap_or_default().join("/"),
             watch,
         })
     }

@@ -322,7 +322,7 @@ fn label_key_error(key: &str) -> Option<String> {
     let why = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
                '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-    Some(format!("key: Invalid value: {key:?}: {why}"))
+    Some(format!("<nil>: Invalid value: {key:?}: {why}"))
 }
 
 fn label_value_error(key: &str, value: &str) -> Option<String> {

@@ -17,6 +17,7 @@ use hyper_util::server::conn::auto;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -185,6 +186,9 @@ async fn connection(server: ApiServer, acceptor: TlsAcceptor, stream: TcpStream,
     }
 }
 
+/// Which credential a user came with.
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
+
 /// The common name is the user, the organizations are the groups.
 fn user_of(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
@@ -194,5 +198,12 @@ fn user_of(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
         .iter_organization()
         .filter_map(|o| o.as_str().ok())
         .collect();
-    Some(UserInfo::new(name, &groups))
+    let mut user = UserInfo::new(name, &groups);
+    let digest: String = Sha256::digest(certificate)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    user.extra
+        .insert(CREDENTIAL.to_owned(), vec![format!("X509SHA256={digest}")]);
+    Some(user)
 }

@@ -231,7 +231,6 @@ pub(crate) fn target(resource: &Arc<Resource>, key: &str) -> Target {
         namespace,
         name: Some(name.to_owned()),
         subresource: None,
-        rest: String::new(),
         watch: false,
     }
 }

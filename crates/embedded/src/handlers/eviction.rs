@@ -68,7 +68,6 @@ async fn charge_budget(call: &Call, target: &Target, pod: &Value, dry: bool) -> 
         namespace: Some(namespace),
         name: Some(name),
         subresource: Some("status".to_owned()),
-        rest: String::new(),
         watch: false,
     };
     let options = WriteOptions::internal(dry);

@@ -26,7 +26,7 @@ pub(crate) fn handle(call: &Call, target: &Target) -> Result<Answer, Status> {
         return Err(Status::invalid(
             "authentication.k8s.io",
             "TokenRequest",
-            target.name(),
+            metadata::name(&request),
             &[error],
         ));
     }
