@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use cluster::resource::{CONTROLLER_REVISIONS, PODS, SIDECAR_SETS};
 use cluster::{ApiError, Door, ListOptions, PatchKind};
 use model::pod::PodView;
+use model::sidecarset::SidecarSet;
 use serde_json::{Value, json};
+use workload::sidecarset::revision::{Revision, data};
 
 use crate::args::RollbackArgs;
 
@@ -30,6 +32,8 @@ pub enum ChangeError {
         wanted: i64,
         present: String,
     },
+    #[error("the spec of sidecarset/{name} cannot be read: {source}")]
+    Spec { name: String, source: serde_json::Error },
     #[error("the spec of sidecarset/{0} was changed by somebody else meanwhile; look at it and try again")]
     ChangedMeanwhile(String),
     #[error("sidecarset/{0} has no earlier revision to go back to")]
@@ -75,9 +79,13 @@ pub async fn set_paused(door: &Door, name: &str, paused: bool) -> Result<(), Cha
 pub async fn rollback(door: &Door, args: &RollbackArgs) -> Result<(), ChangeError> {
     let name = args.target.target.name.as_str();
     let found = door.get(&SIDECAR_SETS, None, name).await?;
+    let set: SidecarSet = serde_json::from_value(found.clone()).map_err(|source| ChangeError::Spec {
+        name: name.to_owned(),
+        source,
+    })?;
     let revisions = revisions(door, name).await?;
-    let target = choose(name, &found, &revisions, args.to_revision)?;
-    let plan = Plan::make(name, &found, target)?;
+    let target = choose(&set, name, &revisions, args.to_revision)?;
+    let plan = Plan::make(name, &set, target)?;
     print!("{}", plan.describe(&count_pods(door, name).await?));
     for manager in other_owners(&found) {
         println!(
@@ -127,64 +135,77 @@ pub async fn patch_spec(
     }
 }
 
-struct Revision {
-    number: i64,
-    data: Value,
-    hash: Option<String>,
-}
-
-async fn revisions(door: &Door, name: &str) -> Result<BTreeMap<i64, Revision>, ApiError> {
+async fn revisions(door: &Door, name: &str) -> Result<Vec<Revision>, ChangeError> {
     let options = ListOptions {
         label_selector: Some(format!("{REVISION_LABEL}={name}")),
         ..ListOptions::default()
     };
     let listed = door.list(&CONTROLLER_REVISIONS, None, &options).await?;
-    Ok(listed
-        .items
-        .into_iter()
-        .map(|mut item| {
-            let number = item["revision"].as_i64().unwrap_or_default();
-            let hash = item["metadata"]["annotations"][HASH_ANNOTATION]
-                .as_str()
-                .map(str::to_owned);
-            (
-                number,
-                Revision {
-                    number,
-                    data: item["data"].take(),
-                    hash,
-                },
-            )
-        })
-        .collect())
+    let mut revisions = Vec::with_capacity(listed.items.len());
+    for item in listed.items {
+        revisions.push(read_revision(name, &item)?);
+    }
+    revisions.sort_by_key(|r| r.revision);
+    Ok(revisions)
+}
+
+fn read_revision(set: &str, item: &Value) -> Result<Revision, ChangeError> {
+    let revision = item["revision"].as_i64().unwrap_or_default();
+    let texts = |value: &Value| -> BTreeMap<String, String> {
+        let entries = value.as_object().into_iter().flatten();
+        entries
+            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+            .collect()
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let data = match &item["data"] {
+        Value::String(text) => serde_json::from_str(text).map_err(|source| ChangeError::Unreadable {
+            name: set.to_owned(),
+            revision,
+            source,
+        })?,
+        data => data.clone(),
+    };
+    let metadata = &item["metadata"];
+    Ok(Revision {
+        name: text(&metadata["name"]),
+        resource_version: text(&metadata["resourceVersion"]),
+        labels: texts(&metadata["labels"]),
+        annotations: texts(&metadata["annotations"]),
+        revision,
+        data,
+    })
 }
 
 fn choose<'a>(
+    set: &SidecarSet,
     name: &str,
-    found: &Value,
-    revisions: &'a BTreeMap<i64, Revision>,
+    revisions: &'a [Revision],
     wanted: Option<i64>,
 ) -> Result<&'a Revision, ChangeError> {
     if let Some(wanted) = wanted {
-        return revisions.get(&wanted).ok_or_else(|| ChangeError::NoSuchRevision {
-            name: name.to_owned(),
-            wanted,
-            present: revisions
-                .keys()
-                .map(i64::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-        });
+        return revisions
+            .iter()
+            .find(|r| r.revision == wanted)
+            .ok_or_else(|| ChangeError::NoSuchRevision {
+                name: name.to_owned(),
+                wanted,
+                present: revisions
+                    .iter()
+                    .map(|r| r.revision.to_string())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            });
     }
-    // The revision of what spec says now may not be written yet: what differs from spec is what is earlier.
-    let current = &found["spec"];
+    // The revision of what spec says now may not be written yet: what says something else is earlier.
+    let now = data(&set.spec);
     revisions
-        .values()
+        .iter()
         .rev()
         .find(|r| {
             POD_FACING
                 .iter()
-                .any(|field| !same(&current[*field], &r.data["spec"][*field]))
+                .any(|field| !same(&now["spec"][*field], &r.data["spec"][*field]))
         })
         .ok_or_else(|| ChangeError::NothingEarlier(name.to_owned()))
 }
@@ -199,21 +220,14 @@ struct Plan {
 }
 
 impl Plan {
-    fn make(name: &str, found: &Value, target: &Revision) -> Result<Self, ChangeError> {
-        let data: Value = match &target.data {
-            Value::String(text) => serde_json::from_str(text).map_err(|source| ChangeError::Unreadable {
-                name: name.to_owned(),
-                revision: target.number,
-                source,
-            })?,
-            data => data.clone(),
-        };
-        let (now, then) = (&found["spec"], &data["spec"]);
+    fn make(name: &str, set: &SidecarSet, target: &Revision) -> Result<Self, ChangeError> {
+        let now = data(&set.spec);
+        let (now, then) = (&now["spec"], &target.data["spec"]);
         let added = added_containers(now, then);
         if !added.is_empty() {
             return Err(ChangeError::AddsContainer {
                 name: name.to_owned(),
-                revision: target.number,
+                revision: target.revision,
                 containers: added.join(", "),
             });
         }
@@ -228,8 +242,8 @@ impl Plan {
         }
         Ok(Self {
             name: name.to_owned(),
-            revision: target.number,
-            hash: target.hash.clone(),
+            revision: target.revision,
+            hash: target.annotations.get(HASH_ANNOTATION).cloned(),
             changes,
             spec: Value::Object(spec),
         })
@@ -373,41 +387,44 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn set(spec: Value) -> Value {
-        json!({"metadata": {"name": "log", "resourceVersion": "7"}, "spec": spec})
+    fn set(spec: Value) -> SidecarSet {
+        let object = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet",
+            "metadata": {"name": "log", "resourceVersion": "7"}, "spec": spec});
+        serde_json::from_value(object).unwrap()
     }
 
-    fn revision(number: i64, spec: Value) -> (i64, Revision) {
-        (
-            number,
-            Revision {
-                number,
-                data: json!({"spec": spec}),
-                hash: Some(format!("hash-{number}")),
-            },
-        )
+    fn revision(number: i64, spec: Value) -> Revision {
+        let spec = set(spec).spec;
+        Revision {
+            name: format!("log-{number}"),
+            resource_version: "1".to_owned(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::from([(HASH_ANNOTATION.to_owned(), format!("hash-{number}"))]),
+            revision: number,
+            data: data(&spec),
+        }
     }
 
     #[test]
     fn rollback_goes_to_the_newest_revision_that_differs_from_spec() {
-        let revisions = BTreeMap::from([
+        let revisions = [
             revision(1, json!({"containers": [{"name": "a", "image": "x:1"}]})),
             revision(
                 2,
-                json!({"containers": [{"name": "a", "image": "x:2"}], "volumes": null}),
+                json!({"containers": [{"name": "a", "image": "x:2", "resources": {}}]}),
             ),
-        ]);
+        ];
         let found = set(json!({"containers": [{"name": "a", "image": "x:2"}]}));
-        assert_eq!(choose("log", &found, &revisions, None).unwrap().number, 1);
+        assert_eq!(choose(&found, "log", &revisions, None).unwrap().revision, 1);
         assert!(matches!(
-            choose("log", &found, &revisions, Some(9)),
+            choose(&found, "log", &revisions, Some(9)),
             Err(ChangeError::NoSuchRevision { present, .. }) if present == "1, 2"
         ));
     }
 
     #[test]
     fn rollback_says_what_it_moves_and_keeps_the_strategy() {
-        let (_, target) = revision(
+        let target = revision(
             1,
             json!({"containers": [{"name": "a", "image": "x:1"}], "volumes": null}),
         );
@@ -427,7 +444,7 @@ mod tests {
 
     #[test]
     fn rollback_that_would_add_a_container_is_refused_with_the_alternative() {
-        let (_, target) = revision(1, json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+        let target = revision(1, json!({"containers": [{"name": "a"}, {"name": "b"}]}));
         let refused = Plan::make("log", &set(json!({"containers": [{"name": "a"}]})), &target);
         let text = refused.err().unwrap().to_string();
         assert!(
