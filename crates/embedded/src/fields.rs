@@ -42,7 +42,11 @@ pub fn unsupported_message(table: &StorageKey, field: &str) -> String {
     if table.plural == "jobs" {
         return format!("field label {field:?} not supported for Job");
     }
-    let own_list = extractor(table)(&Value::Null).len() > usize::from(table.plural == "secrets");
+    let custom = !crate::catalog::builtin()
+        .resources
+        .values()
+        .any(|r| r.storage == *table);
+    let own_list = custom || !extractor(table)(&Value::Null).is_empty();
     if own_list {
         format!("field label not supported: {field}")
     } else {

@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, Resource, group_version};
 use crate::service::Call;
 use crate::status::Status;
 
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// Schemas that every custom kind's document refers to, taken from a built-in one.
 const SHARED_PREFIX: &str = "io.k8s.apimachinery.pkg.";
 

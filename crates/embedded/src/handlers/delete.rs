@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use model::field::{FieldError, FieldErrorKind};
-use model::time::rfc3339_seconds;
 use serde_json::{Value, json};
 
+use super::marking::{self, Fate};
 use super::{create, read};
 use crate::admission;
 use crate::answer::Answer;
@@ -44,6 +44,7 @@ pub(crate) enum Deletion {
 
 pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Status> {
     let options = DeleteOptions::parse(call)?;
+    options.warn_of_orphans(call, &target.resource);
     let (deletion, warnings) = delete(call, target, &options).await?;
     let resource = &target.resource;
     let answer = match deletion {
@@ -67,6 +68,7 @@ pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Statu
 
 pub(crate) async fn collection(call: &Call, target: &Target) -> Result<Answer, Status> {
     let options = DeleteOptions::parse(call)?;
+    options.warn_of_orphans(call, &target.resource);
     let selection = read::selection(call, target)?;
     let (_, objects) = call.store().snapshot(&target.resource.storage, &selection.prefix);
     let matching: Vec<Arc<Stored>> = objects.into_iter().filter(|o| selection.matches(o)).collect();
@@ -178,6 +180,15 @@ impl DeleteOptions {
         })
     }
 
+    /// Jobs alone leave their pods behind unless told otherwise.
+    fn warn_of_orphans(&self, call: &Call, resource: &Resource) {
+        if resource.is("batch", "jobs") && self.propagation.is_none() && self.orphan_dependents.is_none() {
+            let said = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+                        remove them or set propagationPolicy=Orphan to suppress this warning";
+            call.warn(vec![said.to_owned()]);
+        }
+    }
+
     fn check(&self, errors: &mut Vec<FieldError>) {
         let Some(policy) = &self.propagation else { return };
         if self.orphan_dependents.is_some() {
@@ -201,7 +212,7 @@ impl DeleteOptions {
     }
 
     /// The finalizer that carries out the propagation, given the ones there are.
-    fn finalizers(&self, resource: &Resource, now: &[String]) -> Vec<String> {
+    pub(super) fn finalizers(&self, resource: &Resource, now: &[String]) -> Vec<String> {
         let default = match (resource.group.as_str(), resource.plural.as_str()) {
             ("batch", "jobs") | ("", "replicationcontrollers") => "Orphan",
             _ => "",
@@ -240,36 +251,30 @@ pub(crate) async fn delete(
     let mut attributes = create::attributes(call, target, Operation::Delete, options.raw.clone());
     attributes.dry_run = options.dry_run;
     let mut warnings = Vec::new();
+    let mut doomed = false;
     loop {
         let stored = read::find(call, target)?;
         let old = show::served_value(&call.server, resource, &stored).await?;
-        check_preconditions(resource, options, &stored)?;
-        let mut none = Value::Null;
-        warnings.extend(admission::mutate(&call.server, &attributes, &mut none, Some(&old)).await?);
-        warnings.extend(admission::validate(&call.server, &attributes, None, Some(&old)).await?);
-        let (mut next, gone) = mark(call, resource, options, &old);
-        if options.dry_run {
-            if gone && resource.is("", "pods") && !metadata::is_deleting(&next) {
-                // A pod is marked before it goes, and only here does one see it.
-                metadata::set(&mut next, "deletionTimestamp", rfc3339_seconds(call.server.now()));
-                metadata::set(&mut next, "deletionGracePeriodSeconds", 0);
-                metadata::bump_generation(&mut next);
-            }
-            return Ok((
-                if gone {
-                    Deletion::Pretended(next)
-                } else {
-                    Deletion::Pending(Shown::Value(next))
-                },
-                warnings,
-            ));
+        if !doomed {
+            check_preconditions(resource, options, &stored)?;
+            let mut none = Value::Null;
+            warnings.extend(admission::mutate(&call.server, &attributes, &mut none, Some(&old)).await?);
+            warnings.extend(admission::validate(&call.server, &attributes, None, Some(&old)).await?);
         }
-        if !gone && next == old {
+        let (next, fate) = marking::mark(call, resource, options, &old);
+        if options.dry_run {
+            let shown = match fate {
+                Fate::Stays => Deletion::Pending(Shown::Value(next)),
+                Fate::Gone | Fate::Doomed => Deletion::Pretended(next),
+            };
+            return Ok((shown, warnings));
+        }
+        if fate == Fate::Stays && next == old {
             read::settled(call, stored.revision).await?;
             return Ok((Deletion::Pending(Shown::Stored(stored)), warnings));
         }
         let value = pipeline::to_storage(&call.server, resource, next).await?;
-        let change = if gone {
+        let change = if fate == Fate::Gone {
             Change::Delete(value)
         } else {
             Change::Put(value)
@@ -280,9 +285,10 @@ pub(crate) async fn delete(
             .store()
             .commit(&resource.storage, &stored.key, expect, change, extract)
         {
+            Ok(_) if fate == Fate::Doomed => doomed = true,
             Ok(committed) => {
                 read::settled(call, committed.revision).await?;
-                if gone {
+                if fate == Fate::Gone {
                     crate::controllers::deleted(&call.server, resource, &committed);
                     return Ok((Deletion::Gone(committed), warnings));
                 }
@@ -323,66 +329,4 @@ fn check_preconditions(resource: &Resource, options: &DeleteOptions, stored: &St
         return Err(conflict("ResourceVersion", version, &found));
     }
     Ok(())
-}
-
-/// The object after the request, and whether it is gone with it.
-fn mark(call: &Call, resource: &Resource, options: &DeleteOptions, old: &Value) -> (Value, bool) {
-    let mut next = old.clone();
-    let finalizers = options.finalizers(resource, &metadata::finalizers(old));
-    let finalizers = pipeline::finalizers_of_deletion(call, resource, old, finalizers);
-    metadata::set_finalizers(&mut next, &finalizers);
-    let grace = match resource.is("", "pods") {
-        true => pod_grace(options, old),
-        false => 0,
-    };
-    let held = !finalizers.is_empty() || !pipeline::may_vanish(resource, &next);
-    if grace == 0 && !held {
-        return (next, true);
-    }
-    if metadata::is_deleting(old) {
-        shorten(call, &mut next, old, grace, options);
-        return (next, false);
-    }
-    let at = call.server.now() + jiff::SignedDuration::from_secs(grace);
-    metadata::set(&mut next, "deletionTimestamp", rfc3339_seconds(at));
-    metadata::set(&mut next, "deletionGracePeriodSeconds", grace);
-    metadata::bump_generation(&mut next);
-    if resource.is("", "namespaces") {
-        metadata::remove(&mut next, "deletionGracePeriodSeconds");
-        next["status"]["phase"] = "Terminating".into();
-    }
-    (next, false)
-}
-
-/// A later request may only shorten the grace.
-fn shorten(call: &Call, next: &mut Value, old: &Value, grace: i64, options: &DeleteOptions) {
-    let Some(before) = metadata::grace_seconds(old) else {
-        return;
-    };
-    if options.grace_seconds.is_none() || grace >= before {
-        return;
-    }
-    let now = call.server.now();
-    let marked = metadata::text(old, "deletionTimestamp")
-        .parse::<jiff::Timestamp>()
-        .unwrap_or(now);
-    let since = marked - jiff::SignedDuration::from_secs(before);
-    metadata::set(
-        next,
-        "deletionTimestamp",
-        rfc3339_seconds(since + jiff::SignedDuration::from_secs(grace)),
-    );
-    metadata::set(next, "deletionGracePeriodSeconds", grace);
-}
-
-/// Seconds a pod gets: none where no kubelet runs it or it has ended.
-fn pod_grace(options: &DeleteOptions, pod: &Value) -> i64 {
-    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let own = pod
-        .pointer("/spec/terminationGracePeriodSeconds")
-        .and_then(Value::as_i64);
-    let asked = options.grace_seconds.or(own).unwrap_or(30);
-    let asked = if asked < 0 { 1 } else { asked };
-    let idle = text("/spec/nodeName").is_empty() || matches!(text("/status/phase"), "Succeeded" | "Failed");
-    if idle { 0 } else { asked }
 }

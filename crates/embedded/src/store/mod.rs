@@ -9,7 +9,7 @@ mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -52,9 +52,9 @@ pub enum CommitError {
 pub type Dependents = BTreeSet<(StorageKey, Box<str>)>;
 
 pub struct Store {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// Highest revision that a crash cannot take back.
-    settled: watch::Sender<u64>,
+    settled: Arc<watch::Sender<u64>>,
     durable: Option<Durable>,
     history: usize,
 }
@@ -99,13 +99,10 @@ impl Store {
             Some(durable),
             history,
         ));
-        let weak: Weak<Self> = Arc::downgrade(&store);
+        // The committing thread holds what it announces to, never the store: the store waits for that thread to end.
+        let (state, settled) = (store.state.clone(), store.settled.clone());
         if let Some(durable) = &store.durable {
-            durable.on_settled(move |revision| {
-                if let Some(store) = weak.upgrade() {
-                    store.announce_settled(revision);
-                }
-            });
+            durable.on_settled(move |revision| announce_settled(&state, &settled, revision));
         }
         Ok(store)
     }
@@ -117,7 +114,7 @@ impl Store {
         durable: Option<Durable>,
         history: usize,
     ) -> Self {
-        let (settled, _) = watch::channel(revision);
+        let settled = Arc::new(watch::channel(revision).0);
         let state = State {
             revision,
             epoch: revision,
@@ -125,7 +122,7 @@ impl Store {
             dependents,
         };
         Self {
-            state: Mutex::new(state),
+            state: Arc::new(Mutex::new(state)),
             settled,
             durable,
             history,
@@ -272,20 +269,6 @@ impl Store {
         durable.wait(revision).await
     }
 
-    fn announce_settled(&self, now: u64) {
-        let state = self.lock();
-        self.settled.send_if_modified(|known| {
-            let grows = now > *known;
-            if grows {
-                *known = now;
-            }
-            grows
-        });
-        for table in state.tables.values() {
-            table.announce(now);
-        }
-    }
-
     /// The events of a table after `revision`, in order, and a signal for later ones.
     pub fn watch(&self, table_key: &StorageKey, revision: u64) -> Result<watch::Receiver<u64>, Compacted> {
         let mut state = self.lock();
@@ -338,6 +321,21 @@ impl Store {
     /// Why nothing can be written any more, if so.
     pub fn failure(&self) -> Option<String> {
         self.durable.as_ref().and_then(Durable::failure)
+    }
+}
+
+/// Tells readers and watchers that everything up to `now` is there to stay.
+fn announce_settled(state: &Mutex<State>, settled: &watch::Sender<u64>, now: u64) {
+    let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    settled.send_if_modified(|known| {
+        let grows = now > *known;
+        if grows {
+            *known = now;
+        }
+        grows
+    });
+    for table in state.tables.values() {
+        table.announce(now);
     }
 }
 
