@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Lets change into a Kubernetes cluster a little at a time, checks every step, and closes by itself when the
 /// tide turns.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, propagate_version = true)]
+#[command(name = "tidegate", version)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
