@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use apiextensions::{Conversion, Crd, CrdVersion};
 use apirules::validation::{self, ResourceRef};
+use apischema::GroupVersionKind;
 use model::field::FieldError;
 use model::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -142,14 +143,11 @@ impl CustomVersion {
 
     /// Why the object cannot be read, and which fields are unknown (they are removed).
     pub(crate) fn prune(&self, value: &mut Value) -> (Vec<String>, Vec<String>) {
-        let unknown = self.own().map(|v| v.prune(value)).unwrap_or_default();
-        (
-            Vec::new(),
-            unknown
-                .iter()
-                .map(|path| format!("unknown field {path:?}"))
-                .collect(),
-        )
+        let mut unknown = self.own().map(|v| v.prune(value)).unwrap_or_default();
+        let (errors, more) = prune_metadata(value);
+        unknown.extend(more);
+        let said = unknown.iter().map(|path| format!("unknown field {path:?}"));
+        (errors, said.collect())
     }
 
     pub(crate) fn default(&self, value: &mut Value) {
@@ -246,6 +244,32 @@ impl CustomVersion {
         }
         errors
     }
+}
+
+/// Metadata is of a built-in type, whatever the schema says.
+fn prune_metadata(value: &mut Value) -> (Vec<String>, Vec<String>) {
+    let table = &apischema::builtin().table;
+    let any = GroupVersionKind {
+        group: String::new(),
+        version: "v1".to_owned(),
+        kind: "ConfigMap".to_owned(),
+    };
+    let ty = table
+        .kind(&any)
+        .and_then(|ty| table.get(ty).field("metadata"))
+        .map(|f| f.ty);
+    let (Some(ty), Some(metadata)) = (ty, value.get_mut("metadata")) else {
+        return (Vec::new(), Vec::new());
+    };
+    let decoded = apischema::decode::decode(table, ty, metadata);
+    (
+        decoded.errors,
+        decoded
+            .unknown
+            .iter()
+            .map(|path| format!("metadata.{path}"))
+            .collect(),
+    )
 }
 
 fn put(map: Option<&mut Map<String, Value>>, name: &str, value: Option<Value>) {

@@ -18,7 +18,10 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
     let resource = &target.resource;
     let name = target.subresource.as_deref().unwrap_or_default();
     let Some(subresource) = resource.subresource(name) else {
-        return Err(Status::no_such_path());
+        return Err(match resource.custom.is_some() {
+            true => Status::not_found(&resource.group, &resource.plural, target.name()),
+            false => Status::no_such_path(),
+        });
     };
     if resource.namespaced && target.namespace.is_none() {
         return Err(Status::no_such_path());
