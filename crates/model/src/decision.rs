@@ -139,6 +139,8 @@ pub enum WaitingOn {
     Excluded { pods: u32, namespaces: Vec<String> },
     /// The hash annotations are not written yet: the webhook of SidecarSets has not seen this revision.
     Webhook,
+    /// This webhook configuration was not seen to hold the SidecarSet: new pods are not injected yet.
+    InjectionPending { configuration: String },
     /// The spec cannot be acted upon.
     Invalid { message: String },
 }
@@ -168,12 +170,13 @@ impl WaitingOn {
             Self::NotInjected { .. } => "NotInjected",
             Self::Excluded { .. } => "Excluded",
             Self::Webhook => "Webhook",
+            Self::InjectionPending { .. } => "InjectionPending",
             Self::Invalid { .. } => "Invalid",
         }
     }
 
     /// All names, for metrics that must go back to 0.
-    pub const REASONS: [&'static str; 17] = [
+    pub const REASONS: [&'static str; 18] = [
         "Paused",
         "NotUpdate",
         "Partition",
@@ -190,6 +193,7 @@ impl WaitingOn {
         "NotInjected",
         "Excluded",
         "Webhook",
+        "InjectionPending",
         "Invalid",
     ];
 
@@ -211,7 +215,7 @@ impl WaitingOn {
             | Self::OwnWrites { pods }
             | Self::NotInjected { total: pods, .. }
             | Self::Excluded { pods, .. } => *pods,
-            Self::Webhook | Self::Invalid { .. } => 0,
+            Self::Webhook | Self::InjectionPending { .. } | Self::Invalid { .. } => 0,
         }
     }
 
@@ -279,6 +283,9 @@ impl WaitingOn {
                 namespaces.join(", ")
             ),
             Self::Webhook => "waiting for the webhook to write the hash of this revision".to_owned(),
+            Self::InjectionPending { configuration } => {
+                format!("injection is not in force yet: {configuration} was not seen to hold this SidecarSet")
+            }
             Self::Invalid { message } => message.clone(),
         }
     }

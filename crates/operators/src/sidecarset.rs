@@ -3,8 +3,13 @@ mod admission;
 mod apply;
 mod chore;
 mod configurations;
+mod contain;
 mod engine;
+mod injection;
+mod news;
 mod reconcile;
+#[cfg(test)]
+mod tests;
 mod tracker;
 mod views;
 
@@ -17,6 +22,7 @@ use cluster::{
     RotationOptions, ServerIdentity,
 };
 use engine::Engine;
+use injection::InjectionSender;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +41,7 @@ pub struct Operator {
     metrics: Arc<Metrics>,
     caches: Caches,
     admission: Arc<Admission>,
+    injection: Arc<InjectionSender>,
 }
 
 /// Runs until `shutdown`.
@@ -55,8 +62,16 @@ impl Operator {
         }
         let options = Arc::new(options);
         let caches = Caches::start(&door, &options.namespace);
-        let admission = Admission::new(&door, caches.clone(), options.clone(), metrics.clone());
+        let injection = Arc::new(InjectionSender::default());
+        let admission = Admission::new(
+            &door,
+            caches.clone(),
+            options.clone(),
+            metrics.clone(),
+            injection.clone(),
+        );
         Ok(Self {
+            injection,
             door,
             options,
             metrics,
@@ -81,7 +96,13 @@ impl Operator {
             identity.clone(),
         );
         let bundle = keeper.bundle();
-        let configurations = configurations::Keeper::new(&self.door, &self.caches, &self.options, bundle);
+        let configurations = configurations::Keeper::new(
+            &self.door,
+            &self.caches,
+            &self.options,
+            bundle,
+            self.injection.clone(),
+        );
         let serves = self.options.listen.is_some();
         let certificates = async {
             match serves {
@@ -97,7 +118,7 @@ impl Operator {
         };
         let health = self.health(identity.clone()).await?;
         let server = self.server(identity, &stop).await?;
-        let control = control(&self.door, &self.caches, &self.options, &self.metrics, &stop);
+        let control = self.control(&stop);
         tokio::pin!(shutdown);
         let stopping = async {
             (&mut shutdown).await;
@@ -155,6 +176,71 @@ impl Operator {
         })
     }
 
+    /// Leads, term after term, until told to stop.
+    async fn control(&self, stop: &CancellationToken) {
+        let Self {
+            door,
+            caches,
+            options,
+            metrics,
+            ..
+        } = self;
+        let stopped = stop.cancelled();
+        tokio::pin!(stopped);
+        let engine = |guard| {
+            Engine::new(
+                door,
+                guard,
+                caches.clone(),
+                options.clone(),
+                metrics.clone(),
+                self.injection.subscribe(),
+            )
+        };
+        let Some(lease) = &options.lease else {
+            let (engine, answers) = engine(None);
+            let work = async {
+                caches.synced().await;
+                engine.run(answers).await;
+            };
+            tokio::select! { () = work => {}, () = &mut stopped => {} }
+            return;
+        };
+        loop {
+            let unique = format!("{:x}", options.clocks.wall.now().as_nanosecond());
+            let who = LeaderOptions::new(&options.namespace, lease, &options.identity, &unique);
+            let acquired = async {
+                caches.synced().await;
+                Leader::acquire(door, who, options.clocks.clone()).await
+            };
+            let leader = tokio::select! {
+                biased;
+                () = &mut stopped => return,
+                leader = acquired => leader,
+            };
+            metrics.leads(leader.epoch());
+            let (engine, answers) = engine(Some(leader.guard()));
+            let work = async {
+                // What the last leader wrote is seen before anything is decided.
+                caches.refresh().await;
+                engine.run(answers).await;
+            };
+            tokio::select! {
+                reason = leader.lost() => tracing::warn!(reason, "leadership lost"),
+                () = work => {}
+                () = &mut stopped => {
+                    // Dropping the engine has dropped its writes: nothing of ours comes after this.
+                    let released = tokio::time::timeout(Duration::from_secs(5), leader.release()).await;
+                    if !matches!(released, Ok(Ok(()))) {
+                        tracing::warn!("the lease was not given back");
+                    }
+                    return;
+                }
+            }
+            metrics.leads(0);
+        }
+    }
+
     async fn server(
         &self,
         identity: ServerIdentity,
@@ -190,59 +276,4 @@ fn host(url: &str) -> String {
     let uri: Option<http::Uri> = url.parse().ok();
     uri.and_then(|u| u.host().map(|h| h.trim_matches(['[', ']']).to_owned()))
         .unwrap_or_default()
-}
-
-/// Leads, term after term, until told to stop.
-async fn control(
-    door: &Door,
-    caches: &Caches,
-    options: &Arc<Options>,
-    metrics: &Arc<Metrics>,
-    stop: &CancellationToken,
-) {
-    let stopped = stop.cancelled();
-    tokio::pin!(stopped);
-    let engine = |guard| Engine::new(door, guard, caches.clone(), options.clone(), metrics.clone());
-    let Some(lease) = &options.lease else {
-        let (engine, answers) = engine(None);
-        let work = async {
-            caches.synced().await;
-            engine.run(answers).await;
-        };
-        tokio::select! { () = work => {}, () = &mut stopped => {} }
-        return;
-    };
-    loop {
-        let unique = format!("{:x}", options.clocks.wall.now().as_nanosecond());
-        let who = LeaderOptions::new(&options.namespace, lease, &options.identity, &unique);
-        let acquired = async {
-            caches.synced().await;
-            Leader::acquire(door, who, options.clocks.clone()).await
-        };
-        let leader = tokio::select! {
-            biased;
-            () = &mut stopped => return,
-            leader = acquired => leader,
-        };
-        metrics.leads(leader.epoch());
-        let (engine, answers) = engine(Some(leader.guard()));
-        let work = async {
-            // What the last leader wrote is seen before anything is decided.
-            caches.refresh().await;
-            engine.run(answers).await;
-        };
-        tokio::select! {
-            reason = leader.lost() => tracing::warn!(reason, "leadership lost"),
-            () = work => {}
-            () = &mut stopped => {
-                // Dropping the engine has dropped its writes: nothing of ours comes after this.
-                let released = tokio::time::timeout(Duration::from_secs(5), leader.release()).await;
-                if !matches!(released, Ok(Ok(()))) {
-                    tracing::warn!("the lease was not given back");
-                }
-                return;
-            }
-        }
-        metrics.leads(0);
-    }
 }

@@ -21,7 +21,7 @@ struct World {
 }
 
 impl World {
-    async fn start(name: &str, port: u16) -> World {
+    async fn start(name: &str) -> World {
         let dir = std::env::temp_dir().join(format!("tidegate-operators-{name}-{}", std::process::id()));
         let options = ApiServerOptions::in_dir(&dir);
         let server = tokio::task::spawn_blocking(move || ApiServer::start(&options))
@@ -45,11 +45,15 @@ impl World {
             .door
             .create(&cluster::resource::SERVICE_ACCOUNTS, Some("apps"), &account)
             .await;
-        world.operate(port);
+        world.operate();
         world
     }
 
-    fn operate(&mut self, port: u16) {
+    fn operate(&mut self) {
+        // Free when we let go of it, and taken again at once.
+        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
         let mut options = Options::new("tidegate-system");
         options.listen = Some(([127, 0, 0, 1], port).into());
         options.webhook = Webhook::Url(format!("https://127.0.0.1:{port}"));
@@ -210,7 +214,7 @@ fn spec(image: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_are_injected_and_upgraded_in_place_one_by_one_up_to_the_partition() {
-    let world = World::start("story", 21610).await;
+    let world = World::start("story").await;
     world.create_set(spec("log:1")).await;
     for name in ["a", "b", "c"] {
         world.create_pod(name).await;

@@ -1,19 +1,23 @@
 //! What every replica does: answering reviews from memory, and telling the API server what to ask.
+use super::contain::{Step, contain};
+use super::injection::{InjectionSender, unprepared};
 use super::views::{Caches, Configuration};
 use crate::{Metrics, Options};
 use bytes::Bytes;
 use cluster::resource::NAMESPACES;
 use cluster::{Cache, Door, ObjectKey, Reviewer};
+use model::selector::{LabelSelector, Selector};
 use model::sidecarset::SidecarSet;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use workload::sidecarset::prepare::PreparedSidecarSet;
 use workload::sidecarset::review::{PodWorld, Reviewed, SidecarSetWorld, review};
 use workload::sidecarset::revision::Revision;
 use workload::sidecarset::validate::Whitelist;
-use workload::sidecarset::webhooks::POD_PATH;
+use workload::sidecarset::webhooks::{FailurePolicy, POD_PATH};
 
 /// Answers the API server's reviews. Prepared when something changes, not when somebody asks.
 pub struct Admission {
@@ -24,6 +28,7 @@ pub struct Admission {
     metrics: Arc<Metrics>,
     excluded: BTreeSet<String>,
     world: RwLock<Arc<World>>,
+    told: Arc<InjectionSender>,
     rng: Mutex<StdRng>,
 }
 
@@ -32,6 +37,8 @@ pub struct Admission {
 struct World {
     prepared: Vec<Arc<PreparedSidecarSet>>,
     sets: Vec<Arc<SidecarSet>>,
+    /// Those that could not be prepared, and whose pods must not be created without their sidecars.
+    unprepared: Vec<Arc<SidecarSet>>,
     revisions: Vec<Revision>,
     whitelist: Option<Whitelist>,
 }
@@ -39,7 +46,13 @@ struct World {
 type Labels = Arc<BTreeMap<String, String>>;
 
 impl Admission {
-    pub(super) fn new(door: &Door, caches: Caches, options: Arc<Options>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        door: &Door,
+        caches: Caches,
+        options: Arc<Options>,
+        metrics: Arc<Metrics>,
+        told: Arc<InjectionSender>,
+    ) -> Self {
         let mut excluded = options.excluded.clone();
         excluded.insert(options.namespace.clone());
         let rng = match options.seed {
@@ -54,6 +67,7 @@ impl Admission {
             metrics,
             excluded,
             world: RwLock::default(),
+            told,
             rng: Mutex::new(rng),
         }
     }
@@ -104,13 +118,26 @@ impl Admission {
             .map(|s| s.0.clone())
             .collect();
         let whitelist = self.whitelists.snapshot().values().find_map(|c| c.whitelist());
-        let prepared = sets
-            .iter()
-            .map(|s| Arc::new(PreparedSidecarSet::new(s, &revisions)))
-            .collect();
+        let (mut prepared, mut failed) = (Vec::new(), Vec::new());
+        for set in &sets {
+            let name = &set.metadata.name;
+            match contain(Step::Prepare, name, || PreparedSidecarSet::new(set, &revisions)) {
+                Ok(one) => prepared.push(Arc::new(one)),
+                Err(_) => {
+                    self.metrics.panicked(name);
+                    failed.push(set.clone());
+                }
+            }
+        }
+        unprepared(
+            &self.told,
+            failed.iter().map(|s| s.metadata.name.clone()).collect(),
+        );
+        failed.retain(|s| FailurePolicy::of(s) == FailurePolicy::Fail);
         let world = World {
             prepared,
             sets,
+            unprepared: failed,
             revisions,
             whitelist,
         };
@@ -121,13 +148,16 @@ impl Admission {
     pub async fn answer(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, u16> {
         let started = tokio::time::Instant::now();
         let path = path.split('?').next().unwrap_or_default();
-        let (mut reviewed, missing) = self.review(path, body, None)?;
+        // The API server does then what the failure policy says.
+        let review =
+            |known| contain(Step::Review, path, || self.review(path, body, known)).unwrap_or(Err(500));
+        let (mut reviewed, missing) = review(None)?;
         if let Some(name) = missing {
             // A namespace younger than our view of it.
             let read = self.door.get(&NAMESPACES, None, &name).await;
             if let Ok(namespace) = read {
                 let labels = BTreeMap::deserialize(&namespace["metadata"]["labels"]).unwrap_or_default();
-                reviewed = self.review(path, body, Some((&name, Arc::new(labels))))?.0;
+                reviewed = review(Some((&name, Arc::new(labels))))?.0;
             }
         }
         self.metrics.admitted(path, started.elapsed());
@@ -141,6 +171,9 @@ impl Admission {
         known: Option<(&str, Labels)>,
     ) -> Result<(Reviewed, Option<String>), u16> {
         let world = self.world.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if path == POD_PATH && world.unprepared.iter().any(|s| self.may_select(s, body)) {
+            return Err(500);
+        }
         let missing = Mutex::new(None);
         let namespace_labels = |name: &str| -> Option<Labels> {
             if let Some((_, labels)) = known.as_ref().filter(|(n, _)| *n == name) {
@@ -172,6 +205,25 @@ impl Admission {
         let reviewed = review(path, body, &pods, &sets).ok_or(404_u16)?;
         let missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((reviewed, missing.filter(|_| known.is_none())))
+    }
+}
+
+impl Admission {
+    /// Whether the pod under review may be one of the SidecarSet's: yes, unless its labels say no.
+    fn may_select(&self, set: &SidecarSet, body: &[u8]) -> bool {
+        let Ok(request) = serde_json::from_slice::<Value>(body) else {
+            return false;
+        };
+        let request = &request["request"];
+        let labels = BTreeMap::deserialize(&request["object"]["metadata"]["labels"]).unwrap_or_default();
+        let says_no = |selector: Option<&LabelSelector>, labels: &BTreeMap<String, String>| {
+            let selector = selector.and_then(|s| Selector::try_from(s).ok());
+            selector.is_some_and(|s| !s.matches_map(labels))
+        };
+        let namespace = ObjectKey::cluster(request["namespace"].as_str().unwrap_or_default());
+        let namespace = self.caches.namespaces.get(&namespace);
+        !(says_no(set.spec.selector.as_ref(), &labels)
+            || namespace.is_some_and(|n| says_no(set.spec.namespace_selector.as_ref(), &n.metadata.labels)))
     }
 }
 

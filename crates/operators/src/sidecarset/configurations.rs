@@ -1,5 +1,7 @@
 //! The webhook configurations: what the API server asks us about follows from the SidecarSets there are.
-use super::views::{Caches, Stored};
+use super::contain::{Step, contain};
+use super::injection::{InjectionSender, covers};
+use super::views::{Caches, Set, Stored};
 use crate::options::Webhook;
 use crate::{OperatorError, Options};
 use cluster::resource::{
@@ -67,6 +69,7 @@ pub(super) struct Keeper {
     mutating: Cache<Stored>,
     validating: Cache<Stored>,
     bundle: watch::Receiver<String>,
+    told: Arc<InjectionSender>,
 }
 
 impl Keeper {
@@ -75,6 +78,7 @@ impl Keeper {
         caches: &Caches,
         options: &Arc<Options>,
         bundle: watch::Receiver<String>,
+        told: Arc<InjectionSender>,
     ) -> Self {
         let one = |resource: Resource, name: &str| {
             let field_selector = Some(format!("metadata.name={name}"));
@@ -97,6 +101,7 @@ impl Keeper {
             options: options.clone(),
             caches: caches.clone(),
             bundle,
+            told,
         }
     }
 
@@ -136,11 +141,14 @@ impl Keeper {
         if bundle.is_empty() && self.options.listen.is_some() {
             return Ok(());
         }
-        let (entries, validate) = self.wanted(&bundle);
+        let sets = self.sets();
+        let (entries, validate) = self.wanted(&sets, &bundle);
         let (mutating, validating) = (
             &self.options.mutating_configuration,
             &self.options.validating_configuration,
         );
+        let observed = self.holds(&self.mutating, mutating, &entries);
+        covers(&self.told, sets.iter().filter(|_| observed).map(|s| &*s.0));
         self.write(
             &self.mutating,
             &MUTATING_WEBHOOK_CONFIGURATIONS,
@@ -157,8 +165,32 @@ impl Keeper {
         .await
     }
 
+    /// SidecarSets that entries can be made from.
+    fn sets(&self) -> Vec<Arc<Set>> {
+        let none = |_: &str| Value::Null;
+        let options = WebhookOptions {
+            client_config: &none,
+            excluded_namespaces: &[],
+            timeout_seconds: TIMEOUT_SECONDS,
+        };
+        let usable = |set: &&Arc<Set>| {
+            let name = &set.0.metadata.name;
+            set.0.metadata.deletion_timestamp.is_none()
+                && contain(Step::Configure, name, || desired(&[&*set.0], &options)).is_ok()
+        };
+        let all = self.caches.sets.snapshot();
+        all.values().filter(usable).cloned().collect()
+    }
+
+    /// Whether the configuration, as last seen, says what we want.
+    fn holds(&self, cache: &Cache<Stored>, name: &str, entries: &[Value]) -> bool {
+        let key = ObjectKey::cluster(name);
+        let found = cache.get(&key).filter(|_| cache.is_current_for(&key));
+        found.is_some_and(|f| same(entries, &f.body["webhooks"]))
+    }
+
     /// Entries of the mutating configuration, and the one of the validating.
-    fn wanted(&self, bundle: &str) -> (Vec<Value>, Value) {
+    fn wanted(&self, sets: &[Arc<Set>], bundle: &str) -> (Vec<Value>, Value) {
         let config = |path: &str| client_config(&self.options, bundle, path);
         let excluded: Vec<String> = {
             let mut all = self.options.excluded.clone();
@@ -170,12 +202,7 @@ impl Keeper {
             excluded_namespaces: &excluded,
             timeout_seconds: TIMEOUT_SECONDS,
         };
-        let snapshot = self.caches.sets.snapshot();
-        let sets: Vec<_> = snapshot
-            .values()
-            .filter(|s| s.0.metadata.deletion_timestamp.is_none())
-            .map(|s| &*s.0)
-            .collect();
+        let sets: Vec<_> = sets.iter().map(|s| &*s.0).collect();
         let (mutate, validate) = for_sidecarsets(&options);
         let mut entries = desired(&sets, &options);
         entries.push(mutate);
@@ -191,11 +218,7 @@ impl Keeper {
     ) -> Result<(), ApiError> {
         let key = ObjectKey::cluster(name);
         let found = cache.get(&key);
-        if !cache.is_current_for(&key)
-            || found
-                .as_ref()
-                .is_some_and(|f| same(&entries, &f.body["webhooks"]))
-        {
+        if !cache.is_current_for(&key) || self.holds(cache, name, &entries) {
             return Ok(());
         }
         let mut object = json!({"apiVersion": resource.api_version(), "kind": resource.kind,

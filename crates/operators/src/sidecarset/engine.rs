@@ -1,16 +1,18 @@
 //! The leader's loop: changes in, decisions made, writes out, their answers in again.
 mod jobs;
+mod trouble;
 
 use super::chore::Chore;
-use super::reconcile::{Wanted, invalid, reconcile};
+use super::contain::{Step, contain};
+use super::injection::{Injection, InjectionReceiver};
+use super::reconcile::{Wanted, reconcile};
 use super::tracker::Tracker;
 use super::views::Caches;
 use crate::{Metrics, Options};
-use cluster::{Changes, Door, LeaderGuard, ObjectKey};
+use cluster::{Changes, Door, LeaderGuard, ObjectKey, Recorder};
 use jobs::{Done, Job};
 use model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -19,9 +21,8 @@ use workload::upgrade::Action;
 
 /// While writes are awaited, they are looked for at least so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// After a panic, or a refused status: seconds, doubling.
-const FIRST_BACKOFF: i64 = 1;
-const LAST_BACKOFF: i64 = 300;
+/// Names us on events.
+const CONTROLLER: &str = "tidegate.dev/sidecarset";
 
 pub(super) struct Engine {
     door: Door,
@@ -29,6 +30,9 @@ pub(super) struct Engine {
     caches: Caches,
     options: Arc<Options>,
     metrics: Arc<Metrics>,
+    recorder: Recorder,
+    injection: InjectionReceiver,
+    injection_seen: Injection,
     trackers: BTreeMap<String, Tracker>,
     dirty: BTreeSet<String>,
     wakes: BTreeMap<String, Timestamp>,
@@ -46,7 +50,9 @@ impl Engine {
         caches: Caches,
         options: Arc<Options>,
         metrics: Arc<Metrics>,
+        injection: InjectionReceiver,
     ) -> (Self, Answers) {
+        let recorder = Recorder::start(door, CONTROLLER, &options.identity, options.clocks.wall.clone());
         let (done, answers) = mpsc::unbounded_channel();
         let engine = Self {
             door: door.clone(),
@@ -54,6 +60,9 @@ impl Engine {
             caches,
             options,
             metrics,
+            recorder,
+            injection,
+            injection_seen: Injection::default(),
             trackers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             wakes: BTreeMap::new(),
@@ -99,6 +108,7 @@ impl Engine {
                     all(key, &mut revisions);
                     self.dirty.extend(self.trackers.keys().cloned());
                 }
+                Ok(()) = self.injection.changed() => self.injection_changed(),
                 () = tokio::time::sleep(wake) => self.woken(),
             }
             while self.tasks.try_join_next().is_some() {}
@@ -188,38 +198,40 @@ impl Engine {
                 continue;
             };
             self.wakes.remove(&name);
+            if let Some(at) = tracker.resting_until {
+                if at > now {
+                    self.wakes.insert(name.clone(), at);
+                    self.show_broken(&name, now);
+                    continue;
+                }
+                tracker.start_over(&self.caches, &self.options);
+            }
             tracker.settle_flights(&self.caches, &self.options);
+            if let Some(step) = tracker.broken {
+                self.panicked(&name, step, now);
+                continue;
+            }
             let started = tokio::time::Instant::now();
             let (caches, options) = (&self.caches, &self.options);
-            let result = catch_unwind(AssertUnwindSafe(|| reconcile(tracker, caches, options, now)));
+            let injection = &self.injection_seen;
+            let result = contain(Step::Decide, &name, || {
+                reconcile(tracker, caches, injection, options, now)
+            });
             self.metrics.reconciled(&name, started.elapsed());
             match result {
-                Ok(wanted) => self.apply(&name, wanted, now),
-                Err(_) => self.panicked(&name, now),
+                Ok(wanted) => {
+                    tracker.panics = 0;
+                    self.apply(&name, wanted, now);
+                }
+                Err(step) => self.panicked(&name, step, now),
             }
         }
     }
 
-    /// One SidecarSet's trouble is shown on it, and stays there.
-    fn panicked(&mut self, name: &str, now: Timestamp) {
-        self.metrics.panicked(name);
-        tracing::error!(sidecarset = name, "the decision panicked");
-        if let Some(tracker) = self.trackers.get_mut(name) {
-            tracker.panics = tracker.panics.saturating_add(1);
-            let wait = (FIRST_BACKOFF << tracker.panics.min(9)).min(LAST_BACKOFF);
-            self.wakes.insert(name.to_owned(), later(now, wait));
-            let report = invalid("an internal error: see the operator's log".to_owned());
-            let status = serde_json::json!({"metadata": {"uid": tracker.set.metadata.uid},
-                "status": {"conditions": model::decision::merge_conditions(
-                    &[], report.conditions, tracker.set.metadata.generation, now)}});
-            let chore = Chore {
-                set: name.to_owned(),
-                namespace: self.options.namespace.clone(),
-                revisions: Vec::new(),
-                status: (tracker.panics == 1).then_some(status),
-            };
-            self.start_chore(name, chore, now);
-        }
+    fn injection_changed(&mut self) {
+        let now = self.injection.borrow_and_update().clone();
+        self.dirty.extend(now.changed_since(&self.injection_seen));
+        self.injection_seen = now;
     }
 
     fn apply(&mut self, name: &str, wanted: Wanted, now: Timestamp) {
@@ -229,6 +241,13 @@ impl Engine {
         };
         let (uid, generation) = (tracker.set.metadata.uid.clone(), tracker.set.metadata.generation);
         let moved = !wanted.actions.is_empty();
+        let upgrades = wanted
+            .actions
+            .iter()
+            .filter(|a| matches!(a, Action::Upgrade(_)))
+            .count();
+        let news = tracker.news.of_decision(&tracker.set, &wanted.report, upgrades);
+        news.into_iter().for_each(|event| self.recorder.record(event));
         for action in wanted.actions {
             let (key, upgrade) = match &action {
                 Action::Upgrade(u) => (ObjectKey::new(&u.namespace, &u.name), true),

@@ -1,5 +1,7 @@
 //! One reconcile: dereference, validate, decide, apply, report.
 use super::chore::Chore;
+use super::contain::Step;
+use super::injection::Injection;
 use super::tracker::Tracker;
 use super::views::Caches;
 use crate::Options;
@@ -19,10 +21,17 @@ pub(super) struct Wanted {
     pub wake_at: Option<Timestamp>,
 }
 
-pub(super) fn reconcile(tracker: &mut Tracker, caches: &Caches, options: &Options, now: Timestamp) -> Wanted {
+pub(super) fn reconcile(
+    tracker: &mut Tracker,
+    caches: &Caches,
+    injection: &Injection,
+    options: &Options,
+    now: Timestamp,
+) -> Wanted {
     // Dereference.
     let revisions = revisions_of(&tracker.set, caches);
-    let in_use = tracker.members.values().map(|f| f.revision.clone()).collect();
+    let in_use: BTreeSet<&str> = tracker.members.values().map(|f| f.revision.as_str()).collect();
+    let in_use: BTreeSet<String> = in_use.into_iter().map(str::to_owned).collect();
     let history = revision::plan(&tracker.set, &revisions, &in_use);
 
     // Validate.
@@ -47,6 +56,9 @@ pub(super) fn reconcile(tracker: &mut Tracker, caches: &Caches, options: &Option
     };
     let mut decision = decide(&snapshot, now);
     decision.report.waiting.extend(tracker.exclusion());
+    let (condition, pending) = injection.report(&tracker.set, &options.mutating_configuration);
+    decision.report.conditions.push(condition);
+    decision.report.waiting.extend(pending);
 
     // Apply and report: by whoever asked.
     wanted(
@@ -61,8 +73,18 @@ pub(super) fn reconcile(tracker: &mut Tracker, caches: &Caches, options: &Option
     )
 }
 
+/// What status says after a panic: one more condition, and all else as it was. `None` where it says so already.
+pub(super) fn broken_status(set: &SidecarSet, step: Step, now: Timestamp) -> Option<Value> {
+    let message = format!("an internal error in {}: see the operator's log", step.name());
+    let condition = Condition::new("Stalled", true, "InternalError", message);
+    let conditions = merge_conditions(&conditions_of(set), vec![condition], set.metadata.generation, now);
+    let conditions = json!(conditions);
+    (conditions != json!(set.status.conditions))
+        .then(|| json!({"metadata": {"uid": set.metadata.uid}, "status": {"conditions": conditions}}))
+}
+
 /// A report that says only what is wrong.
-pub(super) fn invalid(message: String) -> Report {
+fn invalid(message: String) -> Report {
     let conditions = vec![
         Condition::new("Upgraded", false, "Invalid", message.clone()),
         Condition::new("Stalled", true, "Invalid", message.clone()),
@@ -129,13 +151,12 @@ fn changes(
 
 /// The whole status as a merge patch bound to the object; `None` where it says that already.
 fn status_patch(set: &SidecarSet, report: &Report, history: &RevisionPlan, now: Timestamp) -> Option<Value> {
-    let old: Vec<Condition> = set
-        .status
-        .conditions
-        .iter()
-        .filter_map(|c| serde_json::from_value(c.clone()).ok())
-        .collect();
-    let conditions = merge_conditions(&old, report.conditions.clone(), set.metadata.generation, now);
+    let conditions = merge_conditions(
+        &conditions_of(set),
+        report.conditions.clone(),
+        set.metadata.generation,
+        now,
+    );
     let waiting: Vec<Value> = report.waiting.iter().map(waiting).collect();
     let collisions = (history.collision_count > 0).then_some(history.collision_count);
     let counts = &report.counts;
@@ -153,6 +174,12 @@ fn status_patch(set: &SidecarSet, report: &Report, history: &RevisionPlan, now: 
         "conditions": status.conditions, "waiting": status.waiting, "collisionCount": status.collision_count,
     });
     (wanted != have).then(|| json!({"metadata": {"uid": set.metadata.uid}, "status": wanted}))
+}
+
+fn conditions_of(set: &SidecarSet) -> Vec<Condition> {
+    let all = set.status.conditions.iter();
+    all.filter_map(|c| serde_json::from_value(c.clone()).ok())
+        .collect()
 }
 
 /// A reason with its numbers for machines, and its line for people.

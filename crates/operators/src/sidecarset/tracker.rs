@@ -1,4 +1,6 @@
 //! One SidecarSet and what is known of its pods: facts are read once per change, not once per decision.
+use super::contain::{Step, contain};
+use super::news::News;
 use super::views::Caches;
 use crate::Options;
 use cluster::ObjectKey;
@@ -15,6 +17,19 @@ use workload::upgrade::{Membership, Plan, PlanError, PodFacts};
 const FIRST_RETRY_SECONDS: i64 = 2;
 const LAST_RETRY_SECONDS: i64 = 300;
 
+/// The plan, or what came in its way.
+fn plan_of(set: &SidecarSet) -> (Result<Plan, PlanError>, Option<Step>) {
+    let name = &set.metadata.name;
+    match contain(Step::Plan, name, || Plan::new(set)) {
+        Ok(plan) => (plan, None),
+        Err(step) => {
+            let problem = "an internal error: see the operator's log".to_owned();
+            let name = name.clone();
+            (Err(PlanError { name, problem }), Some(step))
+        }
+    }
+}
+
 pub(super) struct Tracker {
     pub set: Arc<SidecarSet>,
     pub plan: Result<Plan, PlanError>,
@@ -29,7 +44,11 @@ pub(super) struct Tracker {
     pub written: Option<Value>,
     pub chore_runs: bool,
     pub status_not_before: Option<Timestamp>,
+    pub news: News,
+    /// What panicked last, until it is tried again.
+    pub broken: Option<Step>,
     pub panics: u32,
+    pub resting_until: Option<Timestamp>,
 }
 
 struct Refusal {
@@ -42,8 +61,11 @@ struct Refusal {
 
 impl Tracker {
     pub fn new(set: Arc<SidecarSet>, caches: &Caches, options: &Options) -> Self {
+        let (plan, broken) = plan_of(&set);
         let mut tracker = Self {
-            plan: Plan::new(&set),
+            plan,
+            broken,
+            news: News::known(&set),
             set,
             members: BTreeMap::new(),
             not_injected: BTreeMap::new(),
@@ -54,6 +76,7 @@ impl Tracker {
             chore_runs: false,
             status_not_before: None,
             panics: 0,
+            resting_until: None,
         };
         tracker.read_all(caches, options);
         tracker
@@ -68,10 +91,16 @@ impl Tracker {
         if same {
             return;
         }
-        self.plan = Plan::new(&self.set);
         // What was refused may be allowed now.
         self.refusals.clear();
         self.panics = 0;
+        self.start_over(caches, options);
+    }
+
+    /// Reads the SidecarSet and its pods anew, whatever happened before.
+    pub fn start_over(&mut self, caches: &Caches, options: &Options) {
+        self.resting_until = None;
+        (self.plan, self.broken) = plan_of(&self.set);
         self.read_all(caches, options);
     }
 
@@ -80,6 +109,9 @@ impl Tracker {
         self.members.clear();
         self.not_injected.clear();
         self.excluded.clear();
+        if self.broken.is_some() {
+            return;
+        }
         for (key, pod) in caches.pods.snapshot().iter() {
             self.read(key, Some(&pod.0), caches, options);
         }
@@ -93,6 +125,10 @@ impl Tracker {
         caches: &Caches,
         options: &Options,
     ) -> bool {
+        // All are read anew when it is tried again.
+        if self.broken.is_some() {
+            return false;
+        }
         let was = self.members.remove(key).is_some() | self.not_injected.remove(key).is_some();
         self.excluded.remove(key);
         let (Ok(plan), Some(pod)) = (&self.plan, pod) else {
@@ -102,7 +138,15 @@ impl Tracker {
         // Most pods are strangers: ask for the namespace only where it matters.
         let namespace = caches.namespaces.get(&ObjectKey::cluster(key.namespace.as_str()));
         let labels = namespace.as_ref().map(|n| &*n.metadata.labels);
-        match PodFacts::read(plan, pod, labels) {
+        let membership = match contain(Step::Read, &plan.name, || PodFacts::read(plan, pod, labels)) {
+            Ok(membership) => membership,
+            Err(step) => {
+                tracing::error!(pod = %key, "reading the pod panicked");
+                self.broken = Some(step);
+                return true;
+            }
+        };
+        match membership {
             Membership::Stranger => was,
             _ if options.is_excluded(&key.namespace) => {
                 self.excluded.insert(key.clone(), ());
@@ -163,8 +207,8 @@ impl Tracker {
         self.flights.remove(key);
     }
 
-    /// A write was refused for good, as far as one can tell: others go on meanwhile.
-    pub fn refused(&mut self, key: &ObjectKey, why: String, now: Timestamp) {
+    /// A write was refused for good, as far as one can tell: others go on meanwhile. True if not for the first time.
+    pub fn refused(&mut self, key: &ObjectKey, why: String, now: Timestamp) -> bool {
         self.flights.remove(key);
         let before = self.refusals.get(key).map_or(0, |r| r.wait_seconds);
         let wait_seconds = (before * 2).clamp(FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS);
@@ -185,6 +229,7 @@ impl Tracker {
                 version,
             },
         );
+        before > 0
     }
 
     /// Looks again at pods whose writes were answered: the cache may have caught up without telling.

@@ -107,7 +107,11 @@ impl Engine {
                     Landed::Unwanted => tracker.turned_back(&key),
                     Landed::Refused(error) => {
                         tracing::warn!(%error, sidecarset = set, "refused");
-                        tracker.refused(&key, refusal(&error), now);
+                        let why = refusal(&error);
+                        let again = tracker.refused(&key, why.clone(), now);
+                        let pod = self.caches.pods.get(&key).filter(|_| upgrade && again);
+                        let news = pod.and_then(|p| tracker.news.of_refusal(&tracker.set, &p.0, &why));
+                        news.into_iter().for_each(|event| self.recorder.record(event));
                     }
                 }
                 let pod = self.caches.pods.get(&key);
