@@ -133,6 +133,9 @@ async fn drive(args: &AdmissionArgs, operator: &OperatorProcess) -> Result<(), B
         "s",
         "",
     );
+    let (pss, rss) = machine::memory_kib(pid)?;
+    report.figure("operator memory after it, PSS", pss as f64 / 1024.0, "MiB", "");
+    report.figure("operator memory after it, RSS", rss as f64 / 1024.0, "MiB", "");
     report.write()
 }
 

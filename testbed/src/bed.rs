@@ -58,7 +58,7 @@ impl Bed {
         let uid = fs::read_to_string("/proc/self/status")
             .ok()
             .and_then(|s| s.lines().find_map(|l| l.strip_prefix("Uid:").map(str::to_owned)));
-        if !uid.is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0")) {
+        if uid.is_none_or(|ids| ids.split_whitespace().nth(1) != Some("0")) {
             return Err(NodesUnavailable::NotRoot);
         }
         for program in ["runc", "iptables", "conntrack", "ip", "nsenter", "busybox"] {

@@ -54,83 +54,81 @@ impl Module {
     ];
 
     fn recipe(self) -> Recipe {
-        match self {
-            Module::Kubernetes => Recipe {
-                name: "kubernetes",
-                files: module_files!("kubernetes"),
-                tags: "",
-                programs: &[
-                    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-                    (
-                        "kube-controller-manager",
-                        "k8s.io/kubernetes/cmd/kube-controller-manager",
-                    ),
-                    ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
-                    ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
-                    ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
-                    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-                ],
-            },
-            Module::Etcd => Recipe {
-                name: "etcd",
-                files: module_files!("etcd"),
-                tags: "",
-                programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
-            },
-            Module::Containerd => Recipe {
-                name: "containerd",
-                files: module_files!("containerd"),
-                tags: "no_btrfs,no_zfs,no_devmapper",
-                programs: &[
-                    ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
-                    (
-                        "containerd-shim-runc-v2",
-                        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-                    ),
-                    ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
-                ],
-            },
-            Module::Cni => Recipe {
-                name: "cni",
-                files: module_files!("cni"),
-                tags: "",
-                programs: &[
-                    ("ptp", "github.com/containernetworking/plugins/plugins/main/ptp"),
-                    (
-                        "loopback",
-                        "github.com/containernetworking/plugins/plugins/main/loopback",
-                    ),
-                    (
-                        "host-local",
-                        "github.com/containernetworking/plugins/plugins/ipam/host-local",
-                    ),
-                    (
-                        "portmap",
-                        "github.com/containernetworking/plugins/plugins/meta/portmap",
-                    ),
-                ],
-            },
-            Module::Registry => Recipe {
-                name: "registry",
-                files: module_files!("registry"),
-                tags: "",
-                programs: &[("registry", "github.com/distribution/distribution/v3/cmd/registry")],
-            },
-            Module::Helm => Recipe {
-                name: "helm",
-                files: module_files!("helm"),
-                tags: "",
-                programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
-            },
-            Module::Images => Recipe {
-                name: "images",
-                files: module_files!("images", "main.go", "pause/main.go", "web/main.go"),
-                tags: "",
-                programs: &[("images", "."), ("pause", "./pause"), ("web", "./web")],
-            },
+        let (name, files, programs): (_, &[_], &[_]) = match self {
+            Module::Kubernetes => ("kubernetes", module_files!("kubernetes"), KUBERNETES),
+            Module::Etcd => (
+                "etcd",
+                module_files!("etcd"),
+                &[("etcd", "go.etcd.io/etcd/server/v3")],
+            ),
+            Module::Containerd => ("containerd", module_files!("containerd"), CONTAINERD),
+            Module::Cni => ("cni", module_files!("cni"), CNI),
+            Module::Registry => (
+                "registry",
+                module_files!("registry"),
+                &[("registry", "github.com/distribution/distribution/v3/cmd/registry")],
+            ),
+            Module::Helm => (
+                "helm",
+                module_files!("helm"),
+                &[("helm", "helm.sh/helm/v4/cmd/helm")],
+            ),
+            Module::Images => (
+                "images",
+                module_files!("images", "main.go", "pause/main.go", "web/main.go"),
+                &[("images", "."), ("pause", "./pause"), ("web", "./web")],
+            ),
+        };
+        let tags = if self == Module::Containerd {
+            "no_btrfs,no_zfs,no_devmapper"
+        } else {
+            ""
+        };
+        Recipe {
+            name,
+            files,
+            tags,
+            programs,
         }
     }
 }
+
+const KUBERNETES: &[(&str, &str)] = &[
+    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    (
+        "kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+    ),
+    ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+    ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+];
+
+const CONTAINERD: &[(&str, &str)] = &[
+    ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+    (
+        "containerd-shim-runc-v2",
+        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+    ),
+    ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+];
+
+const CNI: &[(&str, &str)] = &[
+    ("ptp", "github.com/containernetworking/plugins/plugins/main/ptp"),
+    (
+        "loopback",
+        "github.com/containernetworking/plugins/plugins/main/loopback",
+    ),
+    (
+        "host-local",
+        "github.com/containernetworking/plugins/plugins/ipam/host-local",
+    ),
+    (
+        "portmap",
+        "github.com/containernetworking/plugins/plugins/meta/portmap",
+    ),
+];
 
 /// Where things built or downloaded for the testbed live: `TIDEGATE_CACHE`, else the user's cache directory.
 pub fn cache_dir() -> PathBuf {
@@ -251,7 +249,7 @@ fn build_module(
 }
 
 /// One `go build` for all programs whose names Go would choose itself: the shared packages compile once.
-fn go_build_groups<'a>(recipe: &'a Recipe) -> Vec<&'a [(&'static str, &'static str)]> {
+fn go_build_groups(recipe: &Recipe) -> Vec<&[(&'static str, &'static str)]> {
     let named_by_go = recipe
         .programs
         .iter()

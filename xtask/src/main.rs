@@ -1,4 +1,6 @@
 //! `cargo xtask COMMAND`: what developers and CI run that is neither a build nor a test.
+mod chart;
+mod delegate;
 mod schema;
 mod tidy;
 
@@ -6,7 +8,11 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
+  chart [--check]  the chart's copy of the CRD, and what real Helm makes of the chart; --check only compares
   schema           records the tables of crates/apischema from a real API server and its Go types
+  bench NAME [..]  figures beside a peer's; `bench help` lists them (release build, quiet machine)
+  differential [--traces N] [--length N] [--seed N] [--peer real]
+                   random traces on the embedded server and on a real one
   tidy [--bless]   dependency graph, file and function sizes, bans; --bless accepts a smaller state";
 
 fn main() -> ExitCode {
@@ -16,7 +22,10 @@ fn main() -> ExitCode {
         None => ("", args.as_slice()),
     };
     let outcome = match command {
+        "chart" => chart::run(rest),
         "schema" => schema::run(rest),
+        "bench" => delegate::bench(rest).map_err(Into::into),
+        "differential" => delegate::differential(rest).map_err(Into::into),
         "tidy" => tidy::run(rest).map_err(Into::into),
         _ => Err(Box::<dyn std::error::Error>::from(USAGE)),
     };

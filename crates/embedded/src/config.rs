@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use model::time::{Clock, Timestamp};
+use model::time::Clock;
+
+use crate::clock::SystemClock;
 
 /// Where objects are kept.
 #[derive(Debug, Clone)]
@@ -40,19 +42,5 @@ impl Default for Config {
             controllers: true,
             serving_names: Vec::new(),
         }
-    }
-}
-
-/// The clock of the machine.
-#[derive(Debug, Clone, Copy)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the clock that everything else is given"
-    )]
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
     }
 }

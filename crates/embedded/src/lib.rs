@@ -7,6 +7,7 @@ pub mod attributes;
 mod body;
 mod bootstrap;
 mod catalog;
+mod clock;
 mod config;
 mod controllers;
 mod custom;
@@ -41,7 +42,8 @@ pub mod user;
 
 pub use body::ResponseBody;
 pub use catalog::{Resource, StorageKey};
-pub use config::{Config, Storage, SystemClock};
+pub use clock::SystemClock;
+pub use config::{Config, Storage};
 pub use hooks::{Hooks, LogRequest, LogSource, WebhookFuture, WebhookHandler, WebhookRequest};
 pub use server::{ApiServer, StartError};
 pub use service::ApiService;

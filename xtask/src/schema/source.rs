@@ -81,7 +81,10 @@ fn read_discovery(server: &ApiServer) -> Result<Vec<Value>, Box<dyn Error>> {
     Ok(lists)
 }
 
-fn read_openapi_v3(server: &ApiServer) -> Result<BTreeMap<String, (String, Vec<u8>)>, Box<dyn Error>> {
+/// By group version: the hash the server names it by, and the document.
+type Documents = BTreeMap<String, (String, Vec<u8>)>;
+
+fn read_openapi_v3(server: &ApiServer) -> Result<Documents, Box<dyn Error>> {
     let index: Value = serde_json::from_slice(&get(server, "/openapi/v3")?)?;
     let mut documents = BTreeMap::new();
     for (path, entry) in index["paths"].as_object().into_iter().flatten() {
