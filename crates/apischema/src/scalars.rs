@@ -112,6 +112,10 @@ fn time(value: &mut Value, micro: bool) -> Result<(), Mismatch> {
     } else {
         "2006-01-02T15:04:05Z07:00"
     };
+    if micro && let Some((rest, wanted)) = unlike_micro_layout(&text) {
+        let message = format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}");
+        return Err(Mismatch::Own(message));
+    }
     let parsed = if has_rfc3339_form(&text) {
         text.parse::<Timestamp>().ok()
     } else {
@@ -129,6 +133,20 @@ fn time(value: &mut Value, micro: bool) -> Result<(), Mismatch> {
     };
     *value = Value::String(utc.strftime(form).to_string());
     Ok(())
+}
+
+/// Go wants exactly six digits of a second's fraction; what it found in their place, and what it wanted there.
+fn unlike_micro_layout(text: &str) -> Option<(&str, &'static str)> {
+    let rest = text.get(19..)?;
+    let fraction = rest.as_bytes().get(..7);
+    let six_digits =
+        fraction.is_some_and(|f| matches!(f[0], b'.' | b',') && f[1..].iter().all(u8::is_ascii_digit));
+    if !six_digits {
+        return Some((rest, ".000000"));
+    }
+    let zone = rest.get(7..)?;
+    let known = zone == "Z" || zone.len() == 6 && zone.starts_with(['+', '-']);
+    (!known).then_some((zone, "Z07:00"))
 }
 
 /// jiff accepts more forms (a space, no offset) than Go's RFC 3339 layout.

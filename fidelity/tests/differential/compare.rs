@@ -6,10 +6,12 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-/// Uids, versions and times of one server, replaced by the order in which the trace met them.
+/// Uids, versions and times of one server. A uid becomes the count of objects that had its kind and name before:
+/// one object that only one server has does not renumber all others.
 #[derive(Default)]
 pub struct Masks {
-    uids: BTreeMap<String, usize>,
+    uids: BTreeMap<String, String>,
+    bearers: BTreeMap<String, usize>,
 }
 
 const VERSION_FIELDS: [&str; 1] = ["resourceVersion"];
@@ -27,19 +29,25 @@ const TIME_FIELDS: [&str; 8] = [
 impl Masks {
     pub fn mask(&mut self, value: &mut Value) {
         leave_out_published(value);
-        self.mask_values(value);
+        self.mask_values(value, "");
         sort_causes(value);
     }
 
-    fn mask_values(&mut self, value: &mut Value) {
+    /// `kind` is that of the object around the value.
+    fn mask_values(&mut self, value: &mut Value, kind: &str) {
         match value {
             Value::Object(map) => {
+                let kind = map.get("kind").and_then(Value::as_str).unwrap_or(kind);
+                let kind = kind.strip_suffix("List").unwrap_or(kind).to_owned();
+                let name = map
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .map_or_else(String::new, |n| self.mask_text(n));
                 for (key, inner) in map.iter_mut() {
                     let key = key.as_str();
                     if key == "uid" && inner.is_string() {
-                        let next = self.uids.len();
                         let uid = inner.as_str().unwrap_or_default().to_owned();
-                        *inner = Value::from(format!("uid-{}", self.uids.entry(uid).or_insert(next)));
+                        *inner = Value::from(self.uid(uid, &format!("{kind} {name}")));
                     } else if VERSION_FIELDS.contains(&key) && inner.as_str().is_some_and(is_number) {
                         *inner = Value::from("RV");
                     } else if TIME_FIELDS.contains(&key) && inner.is_string() {
@@ -47,14 +55,25 @@ impl Masks {
                     } else if key == "continue" && inner.as_str().is_some_and(|c| !c.is_empty()) {
                         *inner = Value::from("CONTINUE");
                     } else {
-                        self.mask_values(inner);
+                        self.mask_values(inner, &kind);
                     }
                 }
             }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.mask_values(item)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.mask_values(item, kind)),
             Value::String(text) => *text = self.mask_text(text),
             _ => {}
         }
+    }
+
+    fn uid(&mut self, uid: String, bearer: &str) -> String {
+        let count = self.bearers.entry(bearer.to_owned()).or_default();
+        self.uids
+            .entry(uid)
+            .or_insert_with(|| {
+                *count += 1;
+                format!("uid-{count} of {bearer}")
+            })
+            .clone()
     }
 
     /// Messages quote uids, versions, addresses and the random ends of generated names.

@@ -4,6 +4,7 @@
 //! `DIFFERENTIAL_TRACES` (default 20), `DIFFERENTIAL_LENGTH` (100), `DIFFERENTIAL_SEED` (1) and
 //! `DIFFERENTIAL_PEER=real` (a second real server in place of the embedded one: what the comparison itself gets
 //! wrong) set it; `cargo xtask differential` does so by flags. A failure prints its seed and operation.
+//! Shapes in `known-differences.txt` are tolerated; `DIFFERENTIAL_SHOW=1` fails on them too and shows them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod client;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::{ApiServer, ApiServerOptions};
+use tidegate_fidelity::{explained, unfixed};
 
 use client::{Client, Reply};
 use compare::{Masks, differences};
@@ -41,36 +43,62 @@ fn random_traces_are_answered_as_a_real_server_answers_them() {
         .build()
         .unwrap();
     let (peer, peer_config) = peer(&runtime, &dir);
-    let explained = explained();
-    let mut found: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    let mut found = Found::default();
     runtime.block_on(async {
         let left = Side::new(&real.kubeconfig());
         let right = Side::new(&peer_config);
         left.set_up().await;
         right.set_up().await;
         for seed in first..first + traces {
-            run_trace(seed, length, &left, &right, &explained, &mut found).await;
+            run_trace(seed, length, &left, &right, &mut found).await;
         }
     });
     drop((real, peer));
     std::fs::remove_dir_all(&dir).ok();
-    let mut ranked: Vec<_> = found.into_iter().collect();
-    ranked.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
-    let total: usize = ranked.iter().map(|(_, (count, _))| count).sum();
-    let text: Vec<String> = ranked
-        .iter()
-        .take(40)
-        .map(|(what, (count, example))| format!("{count} x {what}\n{example}"))
-        .collect();
-    println!(
-        "{traces} traces of {length} operations: {total} unexplained differences of {} kinds",
-        ranked.len()
-    );
-    assert!(
-        ranked.is_empty(),
-        "{total} unexplained differences, most frequent first:\n\n{}",
-        text.join("\n\n")
-    );
+    println!("{traces} traces of {length} operations");
+    found.judge();
+}
+
+/// Differences by shape, with their count and the first example.
+#[derive(Default)]
+struct Found {
+    shapes: BTreeMap<String, (usize, String)>,
+    echoes: usize,
+}
+
+impl Found {
+    fn note(&mut self, shape: String, example: String) {
+        self.shapes.entry(shape).or_insert((0, example)).0 += 1;
+    }
+
+    /// Only what is neither explained nor known as unfixed fails.
+    fn judge(self) {
+        let (explained, unfixed) = (explained("differential"), unfixed("differential"));
+        let gone: Vec<&String> = unfixed.iter().filter(|u| !self.shapes.contains_key(*u)).collect();
+        println!(
+            "{} shapes are listed as unfixed; {} of them did not appear: {gone:#?}\n{} echoes of earlier differences",
+            unfixed.len(),
+            gone.len(),
+            self.echoes
+        );
+        let mut ranked: Vec<_> = self.shapes.into_iter().collect();
+        ranked.retain(|(shape, _)| !explained.iter().any(|e| shape.contains(e.as_str())));
+        if std::env::var("DIFFERENTIAL_SHOW").is_err() {
+            ranked.retain(|(shape, _)| !unfixed.contains(shape));
+        }
+        ranked.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        let total: usize = ranked.iter().map(|(_, (count, _))| count).sum();
+        let text: Vec<String> = ranked
+            .iter()
+            .map(|(what, (count, example))| format!("{count} x {what}\n{example}"))
+            .collect();
+        assert!(
+            ranked.is_empty(),
+            "{total} unexplained differences of {} shapes, most frequent first:\n\n{}",
+            ranked.len(),
+            text.join("\n\n")
+        );
+    }
 }
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
@@ -99,9 +127,12 @@ fn embedded_peer(_: &tokio::runtime::Runtime, _: &Path) -> (Option<ApiServer>, P
 fn embedded_peer(runtime: &tokio::runtime::Runtime, dir: &Path) -> (Option<ApiServer>, PathBuf) {
     let config = dir.join("embedded.conf");
     runtime.block_on(async {
-        let server = embedded::ApiServer::start(embedded::Config::default())
-            .await
-            .unwrap();
+        let server = embedded::ApiServer::start(embedded::Config {
+            controllers: false,
+            ..embedded::Config::default()
+        })
+        .await
+        .unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         std::fs::write(&config, server.kubeconfig(&url, "admin", &["system:masters"])).unwrap();
@@ -187,47 +218,86 @@ struct Run<'a> {
     states: BTreeMap<String, Value>,
 }
 
-async fn run_trace(
-    seed: u64,
-    length: usize,
-    left: &Side,
-    right: &Side,
-    explained: &[String],
-    found: &mut BTreeMap<String, (usize, String)>,
-) {
+async fn run_trace(seed: u64, length: usize, left: &Side, right: &Side, found: &mut Found) {
     let namespace = format!("trace-{seed}");
     left.create_namespace(&namespace).await;
     right.create_namespace(&namespace).await;
     let starts = (left.versions(&namespace).await, right.versions(&namespace).await);
     let mut runs = [Run::new(left, &namespace), Run::new(right, &namespace)];
-    let mut note = |what: String, example: String| {
-        if !explained.iter().any(|e| what.contains(e.as_str())) {
-            let entry = found.entry(what).or_insert((0, example));
-            entry.0 += 1;
-        }
-    };
+    let mut parted = Parted::default();
     for (index, operation) in trace(seed, length).iter().enumerate() {
         let [one, two] = &mut runs;
         let (real, embedded) = (one.perform(operation).await, two.perform(operation).await);
         let differing = differences(&real, &embedded);
-        if !differing.is_empty() {
-            let place = format!("seed {seed} operation {index}: {operation:?}");
-            note(
-                shape(operation, &differing[0]),
-                format!("  {place}\n    {}", differing.join("\n    ")),
-            );
+        if differing.is_empty() {
+            continue;
         }
+        if parted.covers(operation) {
+            found.echoes += 1;
+            continue;
+        }
+        let place = format!("seed {seed} operation {index}: {operation:?}");
+        found.note(
+            shape(operation, &differing[0]),
+            format!("  {place}\n    {}", differing.join("\n    ")),
+        );
+        parted.note(operation, &real, &embedded);
     }
     for (index, path) in WATCHED.iter().enumerate() {
         let real = runs[0].watch(path, &starts.0[index]).await;
         let embedded = runs[1].watch(path, &starts.1[index]).await;
         let differing = differences(&real, &embedded);
-        if !differing.is_empty() {
-            note(
+        if parted.covers_collection(path) {
+            found.echoes += usize::from(!differing.is_empty());
+        } else if !differing.is_empty() {
+            found.note(
                 format!("watch {path} {}", place_of(&differing[0])),
                 format!("  seed {seed}\n    {}", differing.join("\n    ")),
             );
         }
+    }
+}
+
+/// Objects whose states parted on the two servers by a difference that is already counted: what is said of them from
+/// then on follows from it.
+#[derive(Default)]
+struct Parted {
+    objects: Vec<(String, String)>,
+}
+
+impl Parted {
+    /// A write that both refused changed nothing.
+    fn note(&mut self, operation: &Operation, real: &Value, embedded: &Value) {
+        let changed = |reply: &Value| reply["status"].as_u64().is_some_and(|s| s < 300);
+        let writes = operation.method != "GET" && !operation.path.contains("dryRun=All");
+        if writes && (changed(real) || changed(embedded)) {
+            self.objects.push(Self::object(operation));
+        }
+    }
+
+    fn covers(&self, operation: &Operation) -> bool {
+        let (collection, name) = Self::object(operation);
+        self.objects
+            .iter()
+            .any(|(c, n)| *c == collection && (*n == name || n.is_empty() || name.is_empty()))
+    }
+
+    fn covers_collection(&self, path: &str) -> bool {
+        self.objects.iter().any(|(c, _)| c == path)
+    }
+
+    /// Collection and name; no name stands for any.
+    fn object(operation: &Operation) -> (String, String) {
+        let path = operation.path.split('?').next().unwrap_or_default();
+        let (head, tail) = path.split_once("/{ns}/").unwrap_or((path, ""));
+        let mut parts = tail.split('/');
+        let plural = parts.next().unwrap_or_default();
+        let in_body = match &operation.body {
+            Body::Json(body) => body["metadata"]["name"].as_str().unwrap_or_default(),
+            _ => "",
+        };
+        let name = parts.next().unwrap_or(in_body);
+        (format!("{head}/{{ns}}/{plural}"), name.to_owned())
     }
 }
 
@@ -335,18 +405,4 @@ impl<'a> Run<'a> {
         self.masks.mask(&mut events);
         events
     }
-}
-
-/// Shapes of differences that have a reason: lines `- differential \`SHAPE\`: reason` of DIFFERENCES.md.
-fn explained() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/embedded/DIFFERENCES.md");
-    std::fs::read_to_string(path)
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|l| {
-            l.strip_prefix("- differential `")?
-                .split_once('`')
-                .map(|(shape, _)| shape.to_owned())
-        })
-        .collect()
 }

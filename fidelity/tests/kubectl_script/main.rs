@@ -1,16 +1,22 @@
 //! Stock kubectl against a real kube-apiserver and against the embedded one: the same commands print the same.
 //!
 //! `KUBECTL_SCRIPT_ONLY=N` runs up to line N; differences are printed side by side. A difference that has a reason
-//! is listed in DIFFERENCES.md under "kubectl" by the command's text and is then not compared.
+//! is listed in DIFFERENCES.md under "kubectl" by the command's text and is then not compared; commands in
+//! `known-differences.txt` are tolerated (`KUBECTL_SCRIPT_SHOW=1` shows them and fails).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use regex::Regex;
 use testbed::{ApiServer, ApiServerOptions, Binaries, DEFAULT_VERSION, Module};
+use tidegate_fidelity::{explained, unfixed};
+
+/// No command may take longer.
+const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn stock_kubectl_prints_the_same_on_both() {
@@ -29,7 +35,9 @@ fn stock_kubectl_prints_the_same_on_both() {
 
     let masks = masks();
     let manifests = manifests(include_str!("manifests.yaml"));
-    let explained = explained();
+    let (explained, unfixed) = (explained("kubectl"), unfixed("kubectl"));
+    let show = std::env::var("KUBECTL_SCRIPT_SHOW").is_ok();
+    let mut still = 0;
     let mut differences = Vec::new();
     let limit = std::env::var("KUBECTL_SCRIPT_ONLY")
         .ok()
@@ -44,7 +52,12 @@ fn stock_kubectl_prints_the_same_on_both() {
         let (arguments, input) = split(command, &manifests);
         let on_real = observe(&kubectl, &real.kubeconfig(), &arguments, input, &masks);
         let on_embedded = observe(&kubectl, &kubeconfig, &arguments, input, &masks);
-        if on_real != on_embedded && !explained.iter().any(|e| e == command) {
+        if on_real == on_embedded || explained.iter().any(|e| e == command) {
+            continue;
+        }
+        let known = unfixed.iter().any(|u| u == command);
+        still += usize::from(known);
+        if show || !known {
             differences.push(format!(
                 "$ kubectl {command}\n--- real\n{on_real}\n--- embedded\n{on_embedded}\n"
             ));
@@ -52,6 +65,10 @@ fn stock_kubectl_prints_the_same_on_both() {
     }
     drop(real);
     std::fs::remove_dir_all(&dir).ok();
+    println!(
+        "{} commands are listed as unfixed; {still} of them differ",
+        unfixed.len()
+    );
     assert!(
         differences.is_empty(),
         "{} of {} commands differ:\n\n{}",
@@ -89,24 +106,40 @@ fn observe(
     command
         .env("HOME", kubeconfig.with_extension("home"))
         .env("KUBECTL_EXTERNAL_DIFF", "diff -u -N");
-    let mut child = command.spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.unwrap_or_default().as_bytes())
-        .ok();
-    let output = child.wait_with_output().unwrap();
-    let mut text = format!(
-        "exit {}\n{}{}",
-        output.status.code().unwrap_or(-1),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let (status, output) = finish(command.spawn().unwrap(), input.unwrap_or_default());
+    let mut text = format!("exit {status}\n{output}");
     for (pattern, replacement) in masks {
         text = pattern.replace_all(&text, *replacement).into_owned();
     }
     text
+}
+
+/// The exit code, or that the time was over, and what was printed.
+fn finish(mut child: Child, input: &str) -> (String, String) {
+    child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let read = |pipe: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).ok();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    std::thread::scope(|scope| {
+        let printed = scope.spawn(move || read(&mut out));
+        let complained = scope.spawn(move || read(&mut err));
+        let deadline = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status.code().unwrap_or(-1).to_string();
+            }
+            if Instant::now() > deadline {
+                child.kill().ok();
+                child.wait().ok();
+                break "killed: out of time".to_owned();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        (status, printed.join().unwrap() + &complained.join().unwrap())
+    })
 }
 
 /// What differs between any two clusters.
@@ -152,18 +185,4 @@ fn split<'a>(command: &str, manifests: &'a BTreeMap<String, String>) -> (Vec<Str
         }
     }
     (words, input)
-}
-
-/// Commands whose difference has a reason: lines `- \`kubectl ...\`: reason` of DIFFERENCES.md.
-fn explained() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/embedded/DIFFERENCES.md");
-    std::fs::read_to_string(path)
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|l| {
-            l.strip_prefix("- `kubectl ")?
-                .split_once('`')
-                .map(|(command, _)| command.to_owned())
-        })
-        .collect()
 }

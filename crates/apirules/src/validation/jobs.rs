@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::labels::{is_empty_selector, selector_matches};
 use super::meta::IMMUTABLE;
-use super::pod::internal_json;
+use super::pod::{internal_json, same_internal};
 use super::workloads::{non_negative, unchanged, validate_pod_template};
 use crate::path::{Errors, Path};
-use crate::read::{Read, object_mut};
+use crate::read::{Read, copy_field, object_mut};
 
 const JOB_IMMUTABLE: [&str; 7] = [
     "completions",
@@ -19,8 +19,8 @@ const JOB_IMMUTABLE: [&str; 7] = [
     "successPolicy",
 ];
 
-pub(super) fn job(job: &Value, spec: &Value, old: Option<&Value>, errors: &mut Errors) {
-    let path = Path::new("spec");
+pub(super) fn job(job: &Value, old_job: Option<&Value>, errors: &mut Errors) {
+    let (spec, path) = (job.at("spec"), Path::new("spec"));
     generated_labels(job, &path, errors);
     if spec.at("selector").is_null() {
         errors.required(&path.child("selector"), "");
@@ -32,7 +32,8 @@ pub(super) fn job(job: &Value, spec: &Value, old: Option<&Value>, errors: &mut E
         let at = path.child("template").child("metadata").child("labels");
         errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
     }
-    let Some(old) = old else { return };
+    let Some(old_job) = old_job else { return };
+    let old = old_job.at("spec");
     for field in JOB_IMMUTABLE {
         // An Indexed job may change completions together with parallelism.
         let elastic = field == "completions"
@@ -42,12 +43,70 @@ pub(super) fn job(job: &Value, spec: &Value, old: Option<&Value>, errors: &mut E
             unchanged(spec, Some(old), field, &path, errors);
         }
     }
-    if !old.flag("suspend") && spec.at("template") != old.at("template") {
+    template_update(spec, old_job, &path, errors);
+}
+
+/// A suspended Job without pods may change what its pods ask for and where they may run, nothing else.
+fn template_update(spec: &Value, old_job: &Value, path: &Path, errors: &mut Errors) {
+    let (template, old) = (spec.at("template"), old_job.at("spec").at("template"));
+    if !is_at_rest(old_job) {
+        if template.at("metadata") != old.at("metadata")
+            || !same_internal(template.at("spec"), old.at("spec"), "PodSpec")
+        {
+            errors.invalid_json(&path.child("template"), shown_template(template), IMMUTABLE);
+        }
+        return;
+    }
+    let (new, mut allowed) = (template.at("spec"), old.at("spec").clone());
+    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+        copy_field(&mut allowed, new, field);
+    }
+    let mut affinity = old.at("spec").at("affinity").clone();
+    if affinity.is_null() {
+        affinity = json!({});
+    }
+    copy_field(&mut affinity, new.at("affinity"), "nodeAffinity");
+    if affinity.as_object().is_some_and(|a| !a.is_empty()) || new.has("affinity") {
+        allowed["affinity"] = affinity;
+    } else if let Some(allowed) = allowed.as_object_mut() {
+        allowed.remove("affinity");
+    }
+    for list in ["containers", "initContainers"] {
+        allow_resources(&mut allowed, new, list);
+    }
+    if !same_internal(new, &allowed, "PodSpec") {
         errors.invalid_json(
-            &path.child("template"),
-            shown_template(spec.at("template")),
+            &path.child("template").child("spec"),
+            internal_json(new, "PodSpec"),
             IMMUTABLE,
         );
+    }
+}
+
+/// Suspended, without pods, and either never started or done with suspending.
+fn is_at_rest(job: &Value) -> bool {
+    let status = job.at("status");
+    let suspended = status
+        .list("conditions")
+        .iter()
+        .any(|c| c.text("type") == "Suspended" && c.text("status") == "True");
+    job.at("spec").flag("suspend")
+        && (!status.has("startTime") || suspended)
+        && status.int("active").unwrap_or(0) == 0
+}
+
+fn allow_resources(allowed: &mut Value, new: &Value, list: &str) {
+    let new = new.list(list);
+    let Some(old) = allowed.get_mut(list).and_then(Value::as_array_mut) else {
+        return;
+    };
+    if old.len() != new.len() {
+        return;
+    }
+    for (old, new) in old.iter_mut().zip(new) {
+        if old.text("name") == new.text("name") {
+            copy_field(old, new, "resources");
+        }
     }
 }
 

@@ -40,6 +40,14 @@ pub(super) fn create(resource: &ResourceRef<'_>, object: &Value, errors: &mut Er
         _ => {}
     }
     let namespaced = !object.at("metadata").text("namespace").is_empty();
+    // These kinds have no rules of their own for metadata: only the rules of all kinds, once theirs are obeyed.
+    if resource.group == "policy" {
+        content(resource, object, None, errors);
+        if errors.is_empty() {
+            validate_meta(object, namespaced, path_segment, errors);
+        }
+        return;
+    }
     validate_meta(object, namespaced, name_rule(resource), errors);
     if !resource.group.contains('.') {
         validate_finalizer_kinds(object, errors);
@@ -47,7 +55,12 @@ pub(super) fn create(resource: &ResourceRef<'_>, object: &Value, errors: &mut Er
     content(resource, object, None, errors);
 }
 
+/// A real server looks at metadata once for all kinds, twice over, and again by the rules of the kind; each look adds
+/// its causes.
 pub(super) fn update(resource: &ResourceRef<'_>, new: &Value, old: &Value, errors: &mut Errors) {
+    let namespaced = !new.at("metadata").text("namespace").is_empty();
+    validate_meta(new, namespaced, path_segment, errors);
+    validate_meta_update(new, old, errors);
     if (resource.group, resource.resource) == ("", "pods") {
         return match resource.subresource {
             "status" => pod::validate_status_update(new, old, errors),
@@ -56,12 +69,25 @@ pub(super) fn update(resource: &ResourceRef<'_>, new: &Value, old: &Value, error
             _ => pod::validate_update(new, old, errors),
         };
     }
-    validate_meta_update(new, old, errors);
+    if resource.group != "policy" {
+        validate_meta_update(new, old, errors);
+    }
     if resource.subresource == "status" {
         workload_status::validate_status(resource, new, old, errors);
         return;
     }
+    if rereads_metadata(resource) {
+        validate_meta(new, namespaced, name_rule(resource), errors);
+    }
     content(resource, new, Some(old), errors);
+}
+
+/// Kinds whose update obeys all rules of their creation.
+fn rereads_metadata(resource: &ResourceRef<'_>) -> bool {
+    match resource.group {
+        "" => ["configmaps", "secrets", "services"].contains(&resource.resource),
+        group => group == "rbac.authorization.k8s.io",
+    }
 }
 
 fn content(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors: &mut Errors) {

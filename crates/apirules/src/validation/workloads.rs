@@ -19,7 +19,7 @@ pub(super) fn validate(resource: &ResourceRef<'_>, new: &Value, old: Option<&Val
         "statefulsets" => stateful_set(spec, before, errors),
         "daemonsets" => daemon_set(spec, before, errors),
         "controllerrevisions" => controller_revision(new, old, errors),
-        "jobs" => job(new, spec, before, errors),
+        "jobs" => job(new, old, errors),
         "cronjobs" => cron_job(spec, errors),
         "poddisruptionbudgets" => disruption_budget(spec, errors),
         _ => {}

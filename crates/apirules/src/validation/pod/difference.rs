@@ -62,7 +62,7 @@ pub(super) fn difference(old: &Value, new: &Value, kind: &str) -> String {
 }
 
 /// Whether two external objects are one internal object (unset and empty are the same).
-pub(super) fn same_internal(a: &Value, b: &Value, kind: &str) -> bool {
+pub(crate) fn same_internal(a: &Value, b: &Value, kind: &str) -> bool {
     let plain = |value| printed(value, kind, None, false);
     plain(a) == plain(b)
 }

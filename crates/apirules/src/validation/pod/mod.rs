@@ -18,7 +18,7 @@ mod volumes;
 
 use serde_json::Value;
 
-pub(crate) use difference::internal_json;
+pub(crate) use difference::{internal_json, same_internal};
 pub(crate) use prepare::{prepare_create, prepare_update, qos_class, spec_changed};
 pub(crate) use probes::validate_port;
 pub(crate) use resize::validate_resize;
