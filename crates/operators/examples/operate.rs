@@ -11,10 +11,7 @@ async fn main() {
     let (kubeconfig, address) = (arguments.next().unwrap(), arguments.next().unwrap());
     let address: SocketAddr = address.parse().unwrap();
     let metrics = Arc::new(Metrics::new());
-    let door = DoorOptions {
-        observer: metrics.clone(),
-        ..DoorOptions::default()
-    };
+    let door = metrics.observing(DoorOptions::default());
     let door = Door::from_kubeconfig(Some(kubeconfig.as_ref()), door)
         .await
         .unwrap();

@@ -36,6 +36,9 @@ pub enum OperatorError {
 }
 
 /// Runs every operator until `shutdown`.
+///
+/// The door reports its requests and watches to the observer in its options: without
+/// `DoorOptions { observer: metrics.clone(), .. }` those figures stay empty (see [`Metrics::observing`]).
 pub async fn run(
     door: Door,
     options: Options,

@@ -1,6 +1,6 @@
 //! Figures for Prometheus. One value counts everything: the door reports to it, and so do the shells.
 use cluster::observe::{RequestSeen, WatchTurn};
-use cluster::{Observer, Resource};
+use cluster::{DoorOptions, Observer, Resource};
 use model::decision::WaitingOn;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -129,6 +129,14 @@ impl Metrics {
             *registry = r;
         }
         metrics
+    }
+
+    /// The same door options, reporting to these metrics: what [`crate::run`]'s door should be made with.
+    pub fn observing(self: &std::sync::Arc<Self>, options: DoorOptions) -> DoorOptions {
+        DoorOptions {
+            observer: self.clone(),
+            ..options
+        }
     }
 
     /// Everything, in the OpenMetrics text format.

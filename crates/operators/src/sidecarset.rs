@@ -6,6 +6,7 @@ mod configurations;
 mod contain;
 mod engine;
 mod injection;
+mod intents;
 mod news;
 mod reconcile;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use cluster::{
 };
 use engine::Engine;
 use injection::InjectionSender;
+use intents::Ledger;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,9 +221,12 @@ impl Operator {
                 leader = acquired => leader,
             };
             metrics.leads(leader.epoch());
-            let (engine, answers) = engine(Some(leader.guard()));
+            let (mut engine, answers) = engine(Some(leader.guard()));
+            let door = door.fenced(leader.guard());
             let work = async {
-                // What the last leader wrote is seen before anything is decided.
+                // What the last leader wrote, or recorded that it would, is seen before anything is decided.
+                let taken = Ledger::take_over(door, &options.namespace, lease, leader.epoch()).await;
+                engine.inherit(taken.0, taken.1);
                 caches.refresh().await;
                 engine.run(answers).await;
             };

@@ -63,6 +63,7 @@ fn measure(count: usize, case: &str, strategy: Value) {
                 pods: facts.iter().collect(),
                 not_injected: vec![],
                 changes: &changes,
+                room: 1024,
             };
             std::hint::black_box(decide(&snapshot, now));
             began.elapsed()

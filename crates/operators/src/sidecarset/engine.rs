@@ -1,10 +1,12 @@
 //! The leader's loop: changes in, decisions made, writes out, their answers in again.
 mod jobs;
+mod recording;
 mod trouble;
 
 use super::chore::Chore;
 use super::contain::{Step, contain};
 use super::injection::{Injection, InjectionReceiver};
+use super::intents::{Intents, Ledger, state_of};
 use super::reconcile::{Wanted, reconcile};
 use super::tracker::Tracker;
 use super::views::Caches;
@@ -12,6 +14,7 @@ use crate::{Metrics, Options};
 use cluster::{Changes, Door, LeaderGuard, ObjectKey, Recorder};
 use jobs::{Done, Job};
 use model::time::Timestamp;
+use recording::Recording;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,11 @@ use workload::upgrade::Action;
 
 /// While writes are awaited, they are looked for at least so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Upgrades decided and not sent yet, at most: what is decided later is decided on newer facts.
+const UPGRADES_AHEAD: usize = 1024;
+/// A decision that took longer is followed by a rest of some times its length, in which changes gather.
+const CHEAP: Duration = Duration::from_millis(2);
+const REST_FACTOR: u32 = 4;
 /// Names us on events.
 const CONTROLLER: &str = "tidegate.dev/sidecarset";
 
@@ -37,6 +45,8 @@ pub(super) struct Engine {
     dirty: BTreeSet<String>,
     wakes: BTreeMap<String, Timestamp>,
     queue: VecDeque<Job>,
+    recording: Recording,
+    inherited: Intents,
     in_queue: HashSet<(String, ObjectKey, bool)>,
     running: usize,
     tasks: JoinSet<()>,
@@ -67,12 +77,20 @@ impl Engine {
             dirty: BTreeSet::new(),
             wakes: BTreeMap::new(),
             queue: VecDeque::new(),
+            recording: Recording::default(),
+            inherited: Intents::default(),
             in_queue: HashSet::new(),
             running: 0,
             tasks: JoinSet::new(),
             done,
         };
         (engine, Answers(answers))
+    }
+
+    /// From now on upgrades are recorded before they are sent; what a former leader recorded counts.
+    pub fn inherit(&mut self, ledger: Ledger, intents: Intents) {
+        self.recording.ledger = Some(ledger);
+        self.inherited = intents;
     }
 
     /// Runs until cancelled; dropping it drops what was not sent.
@@ -90,6 +108,7 @@ impl Engine {
         revisions.drain();
         loop {
             self.reconcile_dirty();
+            self.start_recording();
             self.start_jobs();
             let wake = self.next_wake();
             tokio::select! {
@@ -133,7 +152,8 @@ impl Engine {
                         }
                         _ => {
                             self.drop_jobs(&name, None);
-                            let tracker = Tracker::new(set, &self.caches, &self.options);
+                            let claims = self.inherited.of(&name);
+                            let tracker = Tracker::new(set, claims, &self.caches, &self.options);
                             self.trackers.insert(name.clone(), tracker);
                         }
                     }
@@ -198,6 +218,10 @@ impl Engine {
                 continue;
             };
             self.wakes.remove(&name);
+            if let Some(at) = tracker.decide_not_before.filter(|at| *at > now) {
+                self.wakes.insert(name.clone(), at);
+                continue;
+            }
             if let Some(at) = tracker.resting_until {
                 if at > now {
                     self.wakes.insert(name.clone(), at);
@@ -214,10 +238,16 @@ impl Engine {
             let started = tokio::time::Instant::now();
             let (caches, options) = (&self.caches, &self.options);
             let injection = &self.injection_seen;
+            let queued = self.queue.len() + self.recording.waiting.len() + self.recording.batch.len();
+            let room = UPGRADES_AHEAD.saturating_sub(queued);
             let result = contain(Step::Decide, &name, || {
-                reconcile(tracker, caches, injection, options, now)
+                reconcile(tracker, caches, injection, options, room, now)
             });
-            self.metrics.reconciled(&name, started.elapsed());
+            let took = started.elapsed();
+            self.metrics.reconciled(&name, took);
+            tracker.decide_not_before = (took > CHEAP)
+                .then(|| now.checked_add(took * REST_FACTOR).ok())
+                .flatten();
             match result {
                 Ok(wanted) => {
                     tracker.panics = 0;
@@ -260,17 +290,22 @@ impl Engine {
             if !self.in_queue.insert((name.to_owned(), key.clone(), upgrade)) {
                 continue;
             }
+            let state = tracker.members.get(&key).map_or(0, |f| state_of(&f.pod));
             if upgrade {
                 tracker.departs(&key);
             }
-            let (set, uid) = (name.to_owned(), uid.clone());
-            self.queue.push_back(Job {
-                set,
-                uid,
+            let job = Job {
+                set: name.to_owned(),
+                uid: uid.clone(),
                 generation,
                 key,
+                state,
                 action,
-            });
+            };
+            match upgrade && self.recording.ledger.is_some() {
+                true => self.recording.waiting.push_back(job),
+                false => self.queue.push_back(job),
+            }
         }
         let mut wake = wanted.wake_at;
         if tracker.has_flights() {

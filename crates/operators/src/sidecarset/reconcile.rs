@@ -26,6 +26,7 @@ pub(super) fn reconcile(
     caches: &Caches,
     injection: &Injection,
     options: &Options,
+    room: usize,
     now: Timestamp,
 ) -> Wanted {
     // Dereference.
@@ -53,6 +54,7 @@ pub(super) fn reconcile(
         pods: tracker.members.values().collect(),
         not_injected: tracker.not_injected.values().collect(),
         changes: &changes,
+        room,
     };
     let mut decision = decide(&snapshot, now);
     decision.report.waiting.extend(tracker.exclusion());

@@ -1,5 +1,6 @@
 //! One SidecarSet and what is known of its pods: facts are read once per change, not once per decision.
 use super::contain::{Step, contain};
+use super::intents::state_of;
 use super::news::News;
 use super::views::Caches;
 use crate::Options;
@@ -39,6 +40,8 @@ pub(super) struct Tracker {
     excluded: BTreeMap<ObjectKey, ()>,
     /// Upgrades sent or about to be; true once answered and not yet seen.
     flights: HashMap<ObjectKey, bool>,
+    /// Pods that a former leader may still update, while they are in this state.
+    pub claims: BTreeMap<ObjectKey, u64>,
     refusals: HashMap<ObjectKey, Refusal>,
     /// The status as last written, until the cache shows it.
     pub written: Option<Value>,
@@ -49,6 +52,8 @@ pub(super) struct Tracker {
     pub broken: Option<Step>,
     pub panics: u32,
     pub resting_until: Option<Timestamp>,
+    /// Decisions about many pods are kept apart, so that changes gather between them.
+    pub decide_not_before: Option<Timestamp>,
 }
 
 struct Refusal {
@@ -60,7 +65,12 @@ struct Refusal {
 }
 
 impl Tracker {
-    pub fn new(set: Arc<SidecarSet>, caches: &Caches, options: &Options) -> Self {
+    pub fn new(
+        set: Arc<SidecarSet>,
+        claims: BTreeMap<ObjectKey, u64>,
+        caches: &Caches,
+        options: &Options,
+    ) -> Self {
         let (plan, broken) = plan_of(&set);
         let mut tracker = Self {
             plan,
@@ -71,12 +81,14 @@ impl Tracker {
             not_injected: BTreeMap::new(),
             excluded: BTreeMap::new(),
             flights: HashMap::new(),
+            claims,
             refusals: HashMap::new(),
             written: None,
             chore_runs: false,
             status_not_before: None,
             panics: 0,
             resting_until: None,
+            decide_not_before: None,
         };
         tracker.read_all(caches, options);
         tracker
@@ -100,6 +112,7 @@ impl Tracker {
     /// Reads the SidecarSet and its pods anew, whatever happened before.
     pub fn start_over(&mut self, caches: &Caches, options: &Options) {
         self.resting_until = None;
+        self.decide_not_before = None;
         (self.plan, self.broken) = plan_of(&self.set);
         self.read_all(caches, options);
     }
@@ -133,6 +146,7 @@ impl Tracker {
         self.excluded.remove(key);
         let (Ok(plan), Some(pod)) = (&self.plan, pod) else {
             self.flights.remove(key);
+            self.claims.remove(key);
             return was;
         };
         // Most pods are strangers: ask for the namespace only where it matters.
@@ -173,6 +187,10 @@ impl Tracker {
                 facts.in_flight = true;
             }
         }
+        facts.claimed = self.claims.get(key) == Some(&state_of(&facts.pod)) && !facts.in_flight;
+        if !facts.claimed && !facts.in_flight {
+            self.claims.remove(key);
+        }
         let refusal = self
             .refusals
             .get(key)
@@ -191,7 +209,12 @@ impl Tracker {
         self.flights.insert(key.clone(), false);
         if let Some(facts) = self.members.get_mut(key) {
             facts.in_flight = true;
+            facts.claimed = false;
         }
+    }
+
+    pub fn has_flight(&self, key: &ObjectKey) -> bool {
+        self.flights.contains_key(key)
     }
 
     /// An upgrade was accepted, or its outcome is unknown: it counts until the cache has caught up.
@@ -210,6 +233,8 @@ impl Tracker {
     /// A write was refused for good, as far as one can tell: others go on meanwhile. True if not for the first time.
     pub fn refused(&mut self, key: &ObjectKey, why: String, now: Timestamp) -> bool {
         self.flights.remove(key);
+        // What is refused to us is refused to whoever led before.
+        self.claims.remove(key);
         let before = self.refusals.get(key).map_or(0, |r| r.wait_seconds);
         let wait_seconds = (before * 2).clamp(FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS);
         let until = now

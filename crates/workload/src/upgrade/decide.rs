@@ -22,6 +22,8 @@ pub struct Snapshot<'a> {
     pub not_injected: Vec<&'a Arc<PodView>>,
     /// By revision name: what, beside images, is different now (`env changed`).
     pub changes: &'a BTreeMap<String, String>,
+    /// Upgrades that the caller has room for now; the others are decided when it has room again.
+    pub room: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +99,8 @@ fn choose<'a>(snapshot: &Snapshot<'a>, counts: Counts, now: Timestamp) -> Outcom
         }
     }
     let mut candidates = scatter(plan, order::sort(plan, candidates), &snapshot.pods);
+    // What a former leader may do anyway is done first, by us: then it cannot come any more.
+    candidates.sort_by_key(|f| !f.claimed);
     // What the partition holds back are pods on the old revision, whatever keeps them there.
     let held = held_by_partition(&plan.partition, counts.matched);
     let allowance = counts.matched.saturating_sub(held).saturating_sub(counts.updated);
@@ -123,6 +127,9 @@ fn take<'a>(
         .map(|f| std::ptr::from_ref::<PodFacts>(f))
         .collect();
     let counted = |facts: &PodFacts| -> bool {
+        if facts.claimed {
+            return true;
+        }
         if facts.is_ready(now) {
             return false;
         }
@@ -134,7 +141,7 @@ fn take<'a>(
     let in_use = snapshot.pods.iter().filter(|f| counted(f)).count();
     let allowed = share_of(&plan.max_unavailable, counts.matched);
     let mut budget = Budget::new(allowed, u32::try_from(in_use).unwrap_or(u32::MAX));
-    for facts in candidates {
+    for facts in candidates.into_iter().take(snapshot.room) {
         let disruption = match (counted(facts), facts.available) {
             (true, _) => Disruption::Counted,
             (false, true) => Disruption::Available,

@@ -47,6 +47,8 @@ pub struct PodFacts {
     pub was_updated: bool,
     /// A write of ours is not visible in `pod` yet: it counts as updated and not ready.
     pub in_flight: bool,
+    /// A former leader may still update it at any moment: it has a place in the budget.
+    pub claimed: bool,
     /// A write of ours was refused for this reason: not tried again until this time.
     pub refused: Option<(String, Timestamp)>,
     /// The node's kubelet does not restart native sidecars.
@@ -111,6 +113,7 @@ impl PodFacts {
             in_place,
             was_updated,
             in_flight: false,
+            claimed: false,
             refused: None,
             old_kubelet: false,
         }

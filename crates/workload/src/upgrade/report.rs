@@ -44,7 +44,8 @@ fn waiting(snapshot: &Snapshot<'_>, counts: Counts, outcome: &Outcome<'_>, now: 
     }
     if let Some(budget) = outcome.short_of {
         let holding = |f: &&&PodFacts| {
-            !f.is_ready(now) && (f.counts_updated() || plan.counts_all_unavailable || f.was_updated)
+            f.claimed
+                || (!f.is_ready(now) && (f.counts_updated() || plan.counts_all_unavailable || f.was_updated))
         };
         let pods = snapshot
             .pods
@@ -184,6 +185,7 @@ fn waited(facts: &PodFacts, now: Timestamp) -> Waited {
         .find(|w| !matches!(&*w.reason, "" | "ContainerCreating" | "PodInitializing"));
     let why = match trouble {
         Some(w) => w.reason.to_string(),
+        None if facts.claimed => "may be updated by a former leader".to_owned(),
         None if !facts.available => "not ready".to_owned(),
         None if facts.in_flight || !facts.completion.is_done(now) => "being updated".to_owned(),
         None => "not ready".to_owned(),

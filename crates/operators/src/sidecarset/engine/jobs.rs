@@ -12,6 +12,8 @@ pub(super) struct Job {
     pub uid: String,
     pub generation: i64,
     pub key: ObjectKey,
+    /// What the action is bound to, as in a record of intents.
+    pub state: u64,
     pub action: Action,
 }
 
@@ -27,16 +29,23 @@ pub(super) enum Done {
         set: String,
         result: Result<(), ApiError>,
     },
+    /// The record of intents, with its new version.
+    Recorded(Result<String, ApiError>),
 }
 
 impl Engine {
     /// Takes back what was decided for another generation.
     pub(super) fn drop_jobs(&mut self, set: &str, keep: Option<i64>) {
-        let (kept, dropped): (VecDeque<Job>, VecDeque<Job>) = std::mem::take(&mut self.queue)
-            .into_iter()
-            .partition(|job| job.set != set || Some(job.generation) == keep);
-        self.queue = kept;
-        for job in dropped {
+        let mut all_dropped = Vec::new();
+        let recording = &mut self.recording;
+        for queue in [&mut self.queue, &mut recording.waiting, &mut recording.batch] {
+            let (kept, dropped): (VecDeque<Job>, VecDeque<Job>) = std::mem::take(queue)
+                .into_iter()
+                .partition(|job| job.set != set || Some(job.generation) == keep);
+            *queue = kept;
+            all_dropped.extend(dropped);
+        }
+        for job in all_dropped {
             let upgrade = matches!(job.action, Action::Upgrade(_));
             self.in_queue.remove(&(job.set.clone(), job.key.clone(), upgrade));
             if let Some(tracker) = self.trackers.get_mut(&job.set) {
@@ -118,6 +127,7 @@ impl Engine {
                 tracker.read(&key, pod.as_ref().map(|p| &p.0), &self.caches, &self.options);
                 self.dirty.insert(set);
             }
+            Done::Recorded(result) => self.recorded(result),
             Done::Chore { set, result } => {
                 self.metrics
                     .wrote(&set, "status", if result.is_ok() { "success" } else { "refused" });

@@ -112,6 +112,13 @@ impl World {
         .await;
     }
 
+    /// As a crash would: nothing is given back.
+    pub async fn kill_operator(&mut self) {
+        let (_, task) = self.running.take().unwrap();
+        task.abort();
+        let _ = task.await;
+    }
+
     pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut(&World) -> Option<T>) -> T {
         for _ in 0..12_000 {
             if let Some(found) = look(self).await {

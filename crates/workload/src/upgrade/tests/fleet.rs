@@ -107,6 +107,7 @@ impl Fleet {
             pods: facts.iter().collect(),
             not_injected: vec![],
             changes: &changes,
+            room: usize::MAX,
         };
         decide(&snapshot, at(self.now))
     }

@@ -1,0 +1,186 @@
+//! What a leader is about to do to pods, recorded before it is done.
+//!
+//! Pods are not ours: a leader that was stopped between its last check and its send may change one long after
+//! another leads. So the pods of each batch of upgrades are written down first, in a Lease of our own that carries
+//! the epoch and is replaced only at the version last read. Who leads next takes the record over, which refuses all
+//! later entries of the former leader, and counts what is in it as disrupted until each pod shows that the
+//! recorded write cannot come any more.
+use cluster::resource::LEASES;
+use cluster::{ApiError, Door, ObjectKey, PatchKind, WriteReceipt};
+use model::pod::PodView;
+use model::sidecarset::keys;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const EPOCH: &str = "tidegate.dev/epoch";
+const INTENTS: &str = "tidegate.dev/intents";
+/// Pods recorded with one write; all annotations of an object may be 256 KiB.
+pub(super) const BATCH: usize = 256;
+/// After a write of the record that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// By SidecarSet and pod: the state that the recorded write is bound to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Intents(BTreeMap<String, BTreeMap<ObjectKey, u64>>);
+
+impl Intents {
+    pub fn add(&mut self, set: &str, pod: &ObjectKey, state: u64) {
+        let pods = self.0.entry(set.to_owned()).or_default();
+        pods.insert(pod.clone(), state);
+    }
+
+    pub fn of(&self, set: &str) -> BTreeMap<ObjectKey, u64> {
+        self.0.get(set).cloned().unwrap_or_default()
+    }
+
+    fn to_text(&self) -> String {
+        let mut all = serde_json::Map::new();
+        for (set, pods) in &self.0 {
+            let unit = |key: &ObjectKey| format!("{}/{}", key.namespace, key.name);
+            let pods = pods.iter().map(|(k, s)| (unit(k), json!(format!("{s:016x}"))));
+            all.insert(set.clone(), Value::Object(pods.collect()));
+        }
+        Value::Object(all).to_string()
+    }
+
+    /// What cannot be read was not written by us.
+    fn from_text(text: &str) -> Self {
+        let all: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(text).unwrap_or_default();
+        let mut intents = Self::default();
+        for (set, pods) in &all {
+            for (unit, state) in pods {
+                if let (Some((namespace, name)), Ok(state)) =
+                    (unit.split_once('/'), u64::from_str_radix(state, 16))
+                {
+                    intents.add(set, &ObjectKey::new(namespace, name), state);
+                }
+            }
+        }
+        intents
+    }
+}
+
+/// What an upgrade of this pod is bound to: once this differs, an upgrade sent before is refused. FNV-1a.
+pub(super) fn state_of(pod: &PodView) -> u64 {
+    let hash = pod.annotations.get(keys::HASH).unwrap_or_default();
+    let bytes = pod.uid.bytes().chain([0]).chain(hash.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The record in a leader's hands.
+#[derive(Clone)]
+pub(super) struct Ledger {
+    door: Door,
+    namespace: String,
+    name: String,
+    epoch: u64,
+    version: String,
+}
+
+impl Ledger {
+    /// Puts our epoch into the record and reads what is in it. Tries until it can.
+    pub async fn take_over(door: Door, namespace: &str, lease: &str, epoch: u64) -> (Ledger, Intents) {
+        let mut ledger = Ledger {
+            door,
+            namespace: namespace.to_owned(),
+            name: format!("{lease}-intents"),
+            epoch,
+            version: String::new(),
+        };
+        loop {
+            match ledger.try_take_over().await {
+                Ok(intents) => return (ledger, intents),
+                Err(error) => tracing::warn!(%error, "the record of intents was not taken over"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn try_take_over(&mut self) -> Result<Intents, ApiError> {
+        let namespace = Some(self.namespace.as_str());
+        let epoch = self.epoch.to_string();
+        let (answer, intents) = match self.door.get(&LEASES, namespace, &self.name).await {
+            Err(error) if error.is_not_found() => {
+                let body = json!({"apiVersion": LEASES.api_version(), "kind": LEASES.kind,
+                    "metadata": {"name": self.name, "namespace": self.namespace, "annotations": {EPOCH: epoch}}});
+                (
+                    self.door.create(&LEASES, namespace, &body).await?,
+                    Intents::default(),
+                )
+            }
+            Err(error) => return Err(error),
+            Ok(mut found) => {
+                let text = found["metadata"]["annotations"][INTENTS]
+                    .as_str()
+                    .unwrap_or_default();
+                let intents = Intents::from_text(text);
+                found["metadata"]["annotations"][EPOCH] = json!(epoch);
+                let written = self
+                    .door
+                    .replace(&LEASES, namespace, &self.name, &found, None)
+                    .await?;
+                (written, intents)
+            }
+        };
+        self.version = answer["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        Ok(intents)
+    }
+
+    /// Writes the record; the version it has then. After a failure nothing of it may be acted upon.
+    pub async fn record(mut self, intents: &Intents) -> Result<String, ApiError> {
+        let written = self.write(intents).await;
+        let error = match written {
+            Ok(version) => return Ok(version),
+            Err(error) => error,
+        };
+        tokio::time::sleep(PAUSE).await;
+        // Somebody touched it, or an answer was lost: as long as it is our epoch it is ours.
+        let found = self.door.get(&LEASES, Some(&self.namespace), &self.name).await?;
+        if found["metadata"]["annotations"][EPOCH] != json!(self.epoch.to_string()) {
+            return Err(error);
+        }
+        self.version = found["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        self.write(intents).await
+    }
+
+    async fn write(&self, intents: &Intents) -> Result<String, ApiError> {
+        let patch = json!({"metadata": {"resourceVersion": self.version,
+            "annotations": {EPOCH: self.epoch.to_string(), INTENTS: intents.to_text()}}});
+        let namespace = Some(self.namespace.as_str());
+        let receipt: WriteReceipt = self
+            .door
+            .patch_as(&LEASES, namespace, &self.name, PatchKind::Merge, &patch, None)
+            .await?;
+        Ok(receipt.metadata.resource_version)
+    }
+
+    pub fn is_now(&mut self, version: String) {
+        self.version = version;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn intents_survive_the_wire_and_nonsense_is_none() {
+        let mut intents = Intents::default();
+        intents.add("log", &ObjectKey::new("apps", "a"), 7);
+        intents.add("log", &ObjectKey::new("apps", "b"), u64::MAX);
+        assert_eq!(Intents::from_text(&intents.to_text()), intents);
+        for nonsense in ["", "[]", "{\"log\":{\"a\":\"7\"}}", "{\"log\":{\"a/b\":\"x\"}}"] {
+            assert!(Intents::from_text(nonsense).of("log").is_empty(), "{nonsense}");
+        }
+    }
+}
