@@ -1,0 +1,40 @@
+//! The whole story in one thread, in virtual time: an embedded API server, simulated nodes and controllers, and the
+//! SidecarSet operator with faults between it and the server.
+//!
+//! Everything that is random follows one seed; [`oracle`] reads what happened from the server's own history.
+pub mod faults;
+pub mod oracle;
+pub mod run;
+pub mod story;
+pub mod world;
+
+pub use run::{Outcome, run};
+
+/// Why a run did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum StormError {
+    #[error("seed {seed}: the embedded server did not start: {source}")]
+    Server {
+        seed: u64,
+        #[source]
+        source: embedded::StartError,
+    },
+    #[error("{what}: {source}")]
+    Api {
+        what: String,
+        #[source]
+        source: cluster::ApiError,
+    },
+    #[error("after {virtual_seconds} s of virtual time still not: {what}; last seen: {seen}")]
+    Stuck {
+        what: String,
+        virtual_seconds: u64,
+        seen: String,
+    },
+    #[error("revision {revision}: {broken}")]
+    Broken { revision: u64, broken: String },
+    #[error("the runtime was not built: {0}")]
+    Runtime(#[from] std::io::Error),
+    #[error("the beginning of the history is gone")]
+    Forgotten,
+}
