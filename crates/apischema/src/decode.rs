@@ -25,6 +25,7 @@ pub fn decode(table: &TypeTable, ty: TypeId, value: &mut Value) -> Decoded {
     let mut decoder = Decoder {
         table,
         out: Decoded::default(),
+        stopped: false,
     };
     decoder.value(ty, value, &mut Place::default(), 0);
     decoder.out
@@ -33,6 +34,8 @@ pub fn decode(table: &TypeTable, ty: TypeId, value: &mut Value) -> Decoded {
 struct Decoder<'a> {
     table: &'a TypeTable,
     out: Decoded,
+    /// Go stops at an error of a type that reads itself (a time, a quantity); it notes all others and reads on.
+    stopped: bool,
 }
 
 /// Where decoding is: once with list indices, once as Go names it in errors.
@@ -107,7 +110,12 @@ impl Decoder<'_> {
             Ok(()) => {}
             Err(Mismatch::Type(found)) => self.mismatch(ty, &found, place),
             Err(Mismatch::Inner(found, wanted)) => self.cannot_unmarshal(&found, wanted, place),
-            Err(Mismatch::Own(message)) => self.out.errors.push(message),
+            Err(Mismatch::Own(message)) if scalar == Scalar::Bytes => self.out.errors.push(message),
+            Err(Mismatch::Own(message)) if self.stopped => self.out.errors.push(message),
+            Err(Mismatch::Own(message)) => {
+                self.stopped = true;
+                self.out.errors.insert(0, message);
+            }
         }
     }
 

@@ -141,7 +141,10 @@ fn check_scope(target: &Target, verb: &str) -> Result<(), Status> {
         (true, false) if target.name.is_some() && verb != "watch" => Err(Status::no_such_path()),
         (true, false) if verb == "create" || verb == "deletecollection" => Err(Status::method_not_allowed()),
         (false, true) => Err(Status::no_such_path()),
-        _ if verb == "create" && target.name.is_some() => Err(Status::method_not_allowed()),
+        // The name of a custom object's path is not looked at when one is created.
+        _ if verb == "create" && target.name.is_some() && target.resource.custom.is_none() => {
+            Err(Status::method_not_allowed())
+        }
         _ if matches!(verb, "update" | "patch") && target.name.is_none() => Err(Status::method_not_allowed()),
         _ => Ok(()),
     }

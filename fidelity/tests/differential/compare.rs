@@ -78,7 +78,7 @@ impl Masks {
 
     /// Messages quote uids, versions, addresses and the random ends of generated names.
     fn mask_text(&self, text: &str) -> String {
-        let mut text = text.to_owned();
+        let mut text = sorted_object(text).unwrap_or_else(|| text.to_owned());
         for (pattern, replacement) in PATTERNS.iter() {
             if let std::borrow::Cow::Owned(masked) = pattern.replace_all(&text, *replacement) {
                 text = masked;
@@ -86,6 +86,16 @@ impl Masks {
         }
         text
     }
+}
+
+/// A refused patch is quoted as the whole object; a real server writes the parts that the patch did not touch in the
+/// order of Go's fields, which says nothing.
+fn sorted_object(text: &str) -> Option<String> {
+    let start = text.find(r#"Invalid value: "{"#)? + "Invalid value: ".len();
+    let end = start + text[start..].find(r#"}": "#)? + 2;
+    let quoted: String = serde_json::from_str(&text[start..end]).ok()?;
+    let object: Value = serde_json::from_str(&quoted).ok()?;
+    Some(format!("{}{object}{}", &text[..start], &text[end..]))
 }
 
 static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
@@ -143,7 +153,9 @@ fn sort_causes(reply: &mut Value) {
         let separator = if message.contains("\n") { "\n" } else { ", " };
         let (head, list) = message.split_once(": ").unwrap_or((message, ""));
         let mut parts: Vec<&str> = list
-            .trim_matches(['[', ']'])
+            .strip_prefix('[')
+            .and_then(|l| l.strip_suffix(']'))
+            .unwrap_or(list)
             .split(separator)
             .map(str::trim)
             .collect();

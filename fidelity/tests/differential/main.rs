@@ -156,15 +156,17 @@ impl Side {
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         let made = self.client.send("POST", path, "application/json", CRD).await;
         assert_eq!(made.status, 201, "{}", String::from_utf8_lossy(&made.body));
-        // Discovery says when the kind is served.
+        // Discovery says when the kind is known, a list when it is served.
         for _ in 0..200 {
-            if self
-                .client
-                .send("GET", "/apis/differential.example/v1", "application/json", "")
-                .await
-                .status
-                == 200
-            {
+            let mut served = 0;
+            for path in [
+                "/apis/differential.example/v1",
+                "/apis/differential.example/v1/namespaces/default/gadgets",
+            ] {
+                let reply = self.client.send("GET", path, "application/json", "").await;
+                served += usize::from(reply.status == 200);
+            }
+            if served == 2 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -252,10 +254,25 @@ async fn run_trace(seed: u64, length: usize, left: &Side, right: &Side, found: &
         } else if !differing.is_empty() {
             found.note(
                 format!("watch {path} {}", place_of(&differing[0])),
-                format!("  seed {seed}\n    {}", differing.join("\n    ")),
+                format!(
+                    "  seed {seed}\n    {}\n    real {}\n    embedded {}",
+                    differing.join("\n    "),
+                    outline(&real),
+                    outline(&embedded)
+                ),
             );
         }
     }
+}
+
+/// The types and names of a watch stream's events.
+fn outline(events: &Value) -> String {
+    let told = |e: &Value| {
+        let name = e["object"]["metadata"]["name"].as_str().unwrap_or("?");
+        format!("{} {name}", e["type"].as_str().unwrap_or("?"))
+    };
+    let all: Vec<String> = events.as_array().into_iter().flatten().map(told).collect();
+    all.join(", ")
 }
 
 /// Objects whose states parted on the two servers by a difference that is already counted: what is said of them from

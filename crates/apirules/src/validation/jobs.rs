@@ -22,17 +22,10 @@ const JOB_IMMUTABLE: [&str; 7] = [
 pub(super) fn job(job: &Value, old_job: Option<&Value>, errors: &mut Errors) {
     let (spec, path) = (job.at("spec"), Path::new("spec"));
     generated_labels(job, &path, errors);
-    if spec.at("selector").is_null() {
-        errors.required(&path.child("selector"), "");
-    }
-    job_spec(spec, &path, errors);
-    let selector = spec.at("selector");
-    let labels = spec.at("template").at("metadata").at("labels");
-    if !selector_matches(selector, labels) {
-        let at = path.child("template").child("metadata").child("labels");
-        errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
-    }
+    spec_and_selector(spec, &path, errors);
     let Some(old_job) = old_job else { return };
+    // A real server judges an update as a creation and then as an update, and names the causes of both.
+    spec_and_selector(spec, &path, errors);
     let old = old_job.at("spec");
     for field in JOB_IMMUTABLE {
         // An Indexed job may change completions together with parallelism.
@@ -44,6 +37,19 @@ pub(super) fn job(job: &Value, old_job: Option<&Value>, errors: &mut Errors) {
         }
     }
     template_update(spec, old_job, &path, errors);
+}
+
+fn spec_and_selector(spec: &Value, path: &Path, errors: &mut Errors) {
+    let selector = spec.at("selector");
+    if selector.is_null() {
+        errors.required(&path.child("selector"), "");
+    }
+    job_spec(spec, path, errors);
+    let labels = spec.at("template").at("metadata").at("labels");
+    if !selector_matches(selector, labels) {
+        let at = path.child("template").child("metadata").child("labels");
+        errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
+    }
 }
 
 /// A suspended Job without pods may change what its pods ask for and where they may run, nothing else.

@@ -85,7 +85,8 @@ pub(super) fn update(resource: &ResourceRef<'_>, new: &Value, old: &Value, error
 /// Kinds whose update obeys all rules of their creation.
 fn rereads_metadata(resource: &ResourceRef<'_>) -> bool {
     match resource.group {
-        "" => ["configmaps", "secrets", "services"].contains(&resource.resource),
+        "" => ["configmaps", "namespaces", "nodes", "secrets", "services"].contains(&resource.resource),
+        "batch" => resource.resource == "jobs",
         group => group == "rbac.authorization.k8s.io",
     }
 }

@@ -196,6 +196,10 @@ fn log(call: &Call, target: &Target) -> Result<Answer, Status> {
         since_seconds: call.query.integer("sinceSeconds")?,
         timestamps: call.query.flag("timestamps"),
     };
+    if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
+        // Nothing can have run yet.
+        return Ok(Answer::bytes(200, "text/plain", Vec::new()));
+    }
     let Some(source) = call.server.hooks().logs() else {
         return Err(Status::not_implemented("pods/log without a node that gives logs"));
     };
