@@ -11,7 +11,7 @@ use crate::args::InstallArgs;
 static CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../charts/tidegate");
 
 /// What real Helm makes of the chart with its default values for [`RENDERED_NAMESPACE`];
-/// `cargo xtask chart` writes it and a test holds it against Helm.
+/// `cargo xtask chart` writes it, and the test that installs the chart holds it against Helm.
 const RENDERED: &str = include_str!("../../../charts/rendered/default.yaml");
 const RENDERED_NAMESPACE: &str = "tidegate-rendered-namespace";
 
@@ -88,6 +88,7 @@ fn unpack() -> Result<PathBuf, InstallError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -107,5 +108,33 @@ mod tests {
         ] {
             assert!(CHART.get_file(file).is_some(), "{file}");
         }
+    }
+
+    #[test]
+    fn the_chart_brings_the_sidecarsets_we_know() {
+        let copy = CHART.get_file("files/sidecarsets.apps.kruise.io.yaml").unwrap();
+        assert!(
+            copy.contents_utf8() == Some(model::sidecarset::CRD),
+            "cargo xtask chart copies it"
+        );
+    }
+
+    #[test]
+    fn webhook_configurations_are_in_the_release_and_say_nothing_of_what_the_operator_fills_in() {
+        let documents: Vec<serde_json::Value> = serde_yaml_ng::Deserializer::from_str(RENDERED)
+            .map(|d| serde::Deserialize::deserialize(d).unwrap())
+            .collect();
+        let of = |kind: &str| documents.iter().find(|d| d["kind"] == kind).unwrap();
+        let options = operators::Options::new(RENDERED_NAMESPACE);
+        for (kind, name) in [
+            ("MutatingWebhookConfiguration", options.mutating_configuration),
+            ("ValidatingWebhookConfiguration", options.validating_configuration),
+        ] {
+            assert_eq!(of(kind)["metadata"]["name"], name);
+            assert_eq!(of(kind).get("webhooks"), None);
+        }
+        let client = &of("CustomResourceDefinition")["spec"]["conversion"]["webhook"]["clientConfig"];
+        assert_eq!(client["service"]["namespace"], RENDERED_NAMESPACE);
+        assert_eq!(client.get("caBundle"), None);
     }
 }

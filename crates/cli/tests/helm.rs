@@ -1,0 +1,462 @@
+//! The chart on real Kubernetes: the operator as pods, on real kubelets, installed and removed by real Helm.
+//!
+//! Needs root and a few Debian packages (testbed/install-packages.sh); elsewhere it says so in one line and passes.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use testbed::{Bed, BedOptions, ImageSpec};
+
+const RELEASE: &str = "helm-story-system";
+const NAMESPACE: &str = "helm-story";
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/tidegate");
+const CONFIGURATIONS: [&str; 2] = [
+    "mutatingwebhookconfiguration/tidegate-mutating-webhook-configuration",
+    "validatingwebhookconfiguration/tidegate-validating-webhook-configuration",
+];
+const CRD: &str = "customresourcedefinition/sidecarsets.apps.kruise.io";
+
+/// Our own namespace is as strict as Kubernetes can make it.
+const NAMESPACES: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: helm-story-system
+  labels: {pod-security.kubernetes.io/enforce: restricted}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: helm-story}
+"#;
+
+const SETS: &str = r#"
+apiVersion: apps.kruise.io/v1beta1
+kind: SidecarSet
+metadata: {name: helm-story-beta}
+spec:
+  selector: {matchLabels: {app: helm-story}}
+  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: helm-story}}
+  containers: [{name: agent, image: "tidegate/sidecar:v1", env: [{name: PORT, value: "8081"}]}]
+  updateStrategy: {type: RollingUpdate, maxUnavailable: 1}
+---
+apiVersion: apps.kruise.io/v1alpha1
+kind: SidecarSet
+metadata: {name: helm-story-alpha}
+spec:
+  namespace: helm-story
+  selector: {matchLabels: {app: nobody}}
+  containers: [{name: agent, image: "tidegate/sidecar:v1"}]
+"#;
+
+const APPLICATION: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: main, namespace: helm-story}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: helm-story}}
+  template:
+    metadata: {labels: {app: helm-story}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: main, image: "nginx:1.20"}]
+"#;
+
+#[test]
+fn the_chart_installs_an_operator_that_works_and_leaves_nothing_in_the_way_of_pods() {
+    if let Err(why) = Bed::nodes_available() {
+        println!("not tested here: {why}");
+        return;
+    }
+    let bed = Bed::up(&BedOptions::default(), &mut |line| eprintln!("{line}")).unwrap();
+    let story = Story {
+        bed,
+        tag: unique_tag(),
+    };
+    story.clean();
+    story.push();
+    story.dry_run_prints_what_helm_makes_of_the_chart();
+    story.apply(NAMESPACES);
+
+    story.install();
+    story.apply(SETS);
+    story.both_versions_are_served();
+    story.pods_are_injected_and_upgraded_in_place();
+    story.nothing_was_forbidden();
+    story.replicas_are_replaced_without_one_failed_admission();
+    story.nothing_was_forbidden();
+    story.uninstall();
+    assert_eq!(story.create_pod("after-uninstall").unwrap(), 1);
+
+    story.install();
+    story.injects();
+    story.kill_replicas();
+    let refused = story.create_pod("without-operator").unwrap_err();
+    assert!(
+        refused.contains("failed calling webhook"),
+        "failure policy Fail holds while nobody answers: {refused}"
+    );
+    story.uninstall();
+    assert_eq!(story.create_pod("after-uninstall-of-the-dead").unwrap(), 1);
+    story.clean();
+}
+
+struct Story {
+    bed: Bed,
+    tag: String,
+}
+
+impl Story {
+    fn push(&self) {
+        let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
+        let image = ImageSpec::program(&format!("tidegate/tidegate:{}", self.tag), program).unwrap();
+        self.bed.push(&[image]).unwrap();
+    }
+
+    fn dry_run_prints_what_helm_makes_of_the_chart(&self) {
+        let of_helm = self.helm(&["template", "tidegate", CHART]);
+        let mut tidegate = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let arguments = ["install", "--dry-run", "--namespace", RELEASE];
+        let of_ours = checked(tidegate.args(arguments).output().unwrap(), &arguments);
+        let (namespace, rest) = of_ours.split_at(of_ours.find("---").unwrap());
+        assert!(namespace.contains("kind: Namespace"), "{namespace}");
+        assert!(rest == of_helm, "charts/rendered is old: run cargo xtask chart");
+    }
+
+    fn install(&self) {
+        let tag = format!("image.tag={}", self.tag);
+        self.helm(&[
+            "install",
+            "tidegate",
+            CHART,
+            "--set",
+            &tag,
+            "--wait",
+            "--timeout=120s",
+        ]);
+        self.injects();
+    }
+
+    /// Until the API server asks the operator about pods, if there are SidecarSets, and converts by it.
+    fn injects(&self) {
+        self.wait("authorities in all that names our Service", || {
+            let mutating = self.get(CONFIGURATIONS[0]);
+            let validating = self.get(CONFIGURATIONS[1]);
+            let conversion = &self.get(CRD)["spec"]["conversion"]["webhook"];
+            let sets = self
+                .kubectl(&["get", "sidecarsets", "-o", "name"])
+                .lines()
+                .count();
+            let entries = mutating["webhooks"].as_array().map_or(0, Vec::len);
+            let entry = &validating["webhooks"][0];
+            entries == if sets == 0 { 1 } else { 2 }
+                && [&mutating["webhooks"][0], entry, conversion].iter().all(|w| {
+                    let config = &w["clientConfig"];
+                    config["caBundle"].is_string() && config["service"]["namespace"] == RELEASE
+                })
+        });
+    }
+
+    fn both_versions_are_served(&self) {
+        let beta = self.get("sidecarsets.v1beta1.apps.kruise.io/helm-story-alpha");
+        assert_eq!(
+            beta.pointer("/spec/namespaceSelector/matchLabels/kubernetes.io~1metadata.name")
+                .unwrap(),
+            NAMESPACE,
+            "what v1alpha1 calls namespace is a selector in v1beta1"
+        );
+        let alpha = self.get("sidecarsets.v1alpha1.apps.kruise.io/helm-story-beta");
+        assert_eq!(alpha["apiVersion"], "apps.kruise.io/v1alpha1");
+        assert_eq!(alpha["spec"]["containers"][0]["name"], "agent");
+    }
+
+    fn pods_are_injected_and_upgraded_in_place(&self) {
+        self.wait("injection to be in force", || {
+            let conditions = self.get("sidecarset/helm-story-beta")["status"]["conditions"].clone();
+            let ready = |c: &Value| c["type"] == "InjectionReady" && c["status"] == "True";
+            conditions.as_array().is_some_and(|all| all.iter().any(ready))
+        });
+        self.apply(APPLICATION);
+        let reached = |key: &str| {
+            let set = self.get("sidecarset/helm-story-beta");
+            set["status"]["observedGeneration"] == set["metadata"]["generation"] && set["status"][key] == 2
+        };
+        self.wait("2 injected pods, ready", || reached("readyPods"));
+        let before = self.names();
+        let patch = r#"[{"op":"replace","path":"/spec/containers/0/image","value":"tidegate/sidecar:v2"}]"#;
+        self.kubectl(&[
+            "patch",
+            "sidecarset",
+            "helm-story-beta",
+            "--type=json",
+            "-p",
+            patch,
+        ]);
+        self.wait("2 of 2 on v2", || reached("updatedReadyPods"));
+        assert_eq!(self.names(), before, "upgraded in place");
+        assert_eq!(
+            self.restarts("main"),
+            [0, 0],
+            "the application is never restarted"
+        );
+        assert_eq!(self.restarts("agent"), [1, 1]);
+    }
+
+    /// Pods are created all the while, by the old replicas, by old and new, and by the new ones.
+    fn replicas_are_replaced_without_one_failed_admission(&self) {
+        let (over, created) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let creating = scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let n = created.fetch_add(1, Ordering::Relaxed);
+                    let containers = self.create_pod(&format!("steady-{n}"));
+                    assert_eq!(containers, Ok(2), "pod {n} is admitted and injected");
+                }
+            });
+            // Should this thread fail, the other must still end.
+            let _ends = Ends(&over);
+            let names = self.replicas();
+            self.kubectl(&[
+                "-n",
+                RELEASE,
+                "rollout",
+                "restart",
+                "deployment/tidegate-operator",
+            ]);
+            self.wait("two other replicas, and the old ones gone", || {
+                let now = self.replicas();
+                now.len() == 2 && now.iter().all(|n| !names.contains(n)) && self.ready_replicas() == 2
+            });
+            let so_far = created.load(Ordering::Relaxed);
+            self.wait("some pods that only the new replicas admit", || {
+                creating.is_finished() || created.load(Ordering::Relaxed) >= so_far + 5
+            });
+            over.store(true, Ordering::Relaxed);
+            creating.join().unwrap();
+        });
+        let created = created.into_inner();
+        println!("{created} pods were created while the replicas were replaced");
+        self.kubectl(&[
+            "-n",
+            NAMESPACE,
+            "delete",
+            "pods",
+            "-l",
+            "story=steady",
+            "--wait=false",
+        ]);
+    }
+
+    /// The chart grants all that the operator asks for.
+    fn nothing_was_forbidden(&self) {
+        let logs = self
+            .replicas()
+            .iter()
+            .map(|pod| self.kubectl(&["-n", RELEASE, "logs", pod]))
+            .collect::<String>();
+        assert!(
+            logs.contains(r#""message":"leading""#),
+            "one of two leads, and logs in JSON: {logs}"
+        );
+        let refusals: Vec<_> = logs
+            .lines()
+            .filter(|l| l.contains("forbidden") || l.contains("403"))
+            .collect();
+        assert!(refusals.is_empty(), "{}", refusals.join("\n"));
+    }
+
+    fn kill_replicas(&self) {
+        self.kubectl(&[
+            "-n",
+            RELEASE,
+            "scale",
+            "deployment/tidegate-operator",
+            "--replicas=0",
+        ]);
+        self.kubectl(&[
+            "-n",
+            RELEASE,
+            "delete",
+            "pods",
+            "--all",
+            "--force",
+            "--grace-period=0",
+        ]);
+        self.wait("no replica to be left", || self.replicas().is_empty());
+    }
+
+    fn uninstall(&self) {
+        self.helm(&["uninstall", "tidegate", "--wait", "--timeout=120s"]);
+        for what in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
+            let left = self.kubectl(&["get", what, "-o", "name"]);
+            assert!(!left.contains("tidegate"), "{left}");
+        }
+        assert_eq!(
+            self.get(CRD)["kind"],
+            "CustomResourceDefinition",
+            "SidecarSets stay"
+        );
+    }
+
+    /// Creates a pod that a SidecarSet matches and no node runs; returns how many containers it has.
+    fn create_pod(&self, name: &str) -> Result<usize, String> {
+        let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": "helm-story", "story": "steady"}},
+            "spec": {"schedulerName": "nobody", "containers": [{"name": "main", "image": "nginx:1.20"}]}});
+        let output = self.input(&["create", "-f", "-", "-o", "json"], &pod.to_string());
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+        Ok(made["spec"]["containers"].as_array().unwrap().len())
+    }
+
+    /// Names of the operator's pods.
+    fn replicas(&self) -> Vec<String> {
+        let list = self.kubectl(&["-n", RELEASE, "get", "pods", "-o", "name"]);
+        list.lines().map(str::to_owned).collect()
+    }
+
+    fn ready_replicas(&self) -> i64 {
+        let text = self.kubectl(&["-n", RELEASE, "get", "deployment/tidegate-operator", "-o", "json"]);
+        let deployment: Value = serde_json::from_str(&text).unwrap();
+        deployment["status"]["readyReplicas"].as_i64().unwrap_or(0)
+    }
+
+    fn names(&self) -> Vec<Value> {
+        self.pods()
+            .iter()
+            .map(|p| p["metadata"]["name"].clone())
+            .collect()
+    }
+
+    /// Restarts of one container in each pod of the application.
+    fn restarts(&self, container: &str) -> Vec<i64> {
+        let of_pod = |pod: &Value| {
+            let statuses = pod["status"]["containerStatuses"].as_array()?;
+            statuses.iter().find(|s| s["name"] == container)?["restartCount"].as_i64()
+        };
+        self.pods().iter().filter_map(of_pod).collect()
+    }
+
+    fn pods(&self) -> Vec<Value> {
+        let list = self.kubectl(&[
+            "-n",
+            NAMESPACE,
+            "get",
+            "pods",
+            "-l",
+            "pod-template-hash",
+            "-o",
+            "json",
+        ]);
+        let mut list: Value = serde_json::from_str(&list).unwrap();
+        list["items"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    fn get(&self, what: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&["get", what, "-o", "json"])).unwrap()
+    }
+
+    fn apply(&self, manifest: &str) {
+        checked(self.input(&["apply", "-f", "-"], manifest), &["apply"]);
+    }
+
+    fn input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut kubectl = self.bed.kubectl();
+        kubectl.args(arguments).stdin(Stdio::piped());
+        let mut child = kubectl
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> String {
+        checked(self.bed.kubectl().args(arguments).output().unwrap(), arguments)
+    }
+
+    fn helm(&self, arguments: &[&str]) -> String {
+        checked(self.helm_command(arguments).output().unwrap(), arguments)
+    }
+
+    fn helm_command(&self, arguments: &[&str]) -> Command {
+        let mut helm = Command::new(self.bed.program("helm").unwrap());
+        helm.args(arguments)
+            .args(["--namespace", RELEASE, "--kubeconfig"]);
+        helm.arg(self.bed.kubeconfig());
+        helm
+    }
+
+    /// As if nothing of ours had ever been here: releases, configurations, SidecarSets and their kind.
+    fn clean(&self) {
+        self.helm_command(&["uninstall", "tidegate", "--wait", "--ignore-not-found"])
+            .output()
+            .unwrap();
+        for what in CONFIGURATIONS.iter().chain(&[CRD]) {
+            self.kubectl(&["delete", what, "--ignore-not-found", "--timeout=60s"]);
+        }
+        let namespaces = [NAMESPACE, RELEASE];
+        self.kubectl(&[
+            "delete",
+            "namespace",
+            namespaces[0],
+            namespaces[1],
+            "--ignore-not-found",
+            "--timeout=90s",
+        ]);
+    }
+
+    fn wait(&self, what: &str, reached: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while !reached() {
+            if Instant::now() >= deadline {
+                let pods = self.kubectl(&["get", "pods,sidecarsets", "--all-namespaces"]);
+                let log = [
+                    "-n",
+                    RELEASE,
+                    "logs",
+                    "-l",
+                    "app.kubernetes.io/name=tidegate",
+                    "--tail=30",
+                ];
+                panic!("{what} did not come:\n{pods}\n{}", self.kubectl(&log));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// Ends the creating of pods also where something else fails first.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Nodes keep images by their tags: a later build needs a tag of its own.
+fn unique_tag() -> String {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    format!("t{}", now.as_millis())
+}
+
+fn checked(output: Output, arguments: &[&str]) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {text}{errors}");
+    text
+}
