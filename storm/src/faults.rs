@@ -28,12 +28,17 @@ pub struct Rates {
     pub watch: f64,
     /// Faults in a run, at most.
     pub most: usize,
+    /// The operator leads by a lease: after each crash the next one waits until it has run out.
+    pub lease: bool,
 }
 
 impl Rates {
     /// Nothing goes wrong.
     pub fn calm() -> Self {
-        Self::default()
+        Self {
+            lease: true,
+            ..Self::default()
+        }
     }
 
     /// Much goes wrong.
@@ -43,7 +48,12 @@ impl Rates {
             read: 0.05,
             watch: 0.5,
             most: 60,
+            lease: false,
         }
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.lease
     }
 
     pub fn is_calm(&self) -> bool {
@@ -119,6 +129,10 @@ impl Faults {
     /// From now on nothing goes wrong.
     pub fn calm(&self) {
         self.lock().left = 0;
+    }
+
+    pub fn leads(&self) -> bool {
+        self.lock().rates.leads()
     }
 
     pub fn struck(&self) -> Vec<(String, usize)> {

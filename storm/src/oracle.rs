@@ -206,3 +206,41 @@ fn latest_time(object: &Value) -> Timestamp {
     let times = fields.iter().filter_map(|f| f["time"].as_str()?.parse().ok());
     times.max().unwrap_or(Timestamp::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(version: u32, ready: bool) -> Value {
+        let side = json!([{"name": "side", "image": format!("side:{version}")}]);
+        let ready = if ready { "True" } else { "False" };
+        json!({"spec": {"containers": side}, "status": {"containerStatuses": side,
+            "conditions": [{"type": "Ready", "status": ready}]}})
+    }
+
+    fn judged(partition: u64, pods: &[Value]) -> Result<(), String> {
+        let set = json!({"metadata": {"generation": 2}, "spec": {"updateStrategy": {"partition": partition},
+            "containers": [{"image": "side:2"}]}});
+        let named = pods.iter().enumerate();
+        check(
+            &set,
+            &named.map(|(i, p)| (i.to_string().into(), p.clone())).collect(),
+            true,
+        )
+    }
+
+    #[test]
+    fn too_many_unready_updated_pods_are_seen() {
+        let unready = [pod(2, false), pod(2, false), pod(2, false)];
+        assert!(judged(0, &unready).is_err());
+        assert!(judged(0, &unready[1..]).is_ok());
+    }
+
+    #[test]
+    fn a_pod_moved_past_the_partition_is_seen() {
+        let pods = [pod(2, true), pod(2, true), pod(1, true)];
+        assert!(judged(2, &pods).is_err());
+        assert!(judged(1, &pods).is_ok());
+    }
+}

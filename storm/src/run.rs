@@ -37,6 +37,9 @@ async fn story_of(seed: u64, rates: &Rates) -> Result<Outcome, StormError> {
     let settled = world.server.store().revision();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let history = oracle::history(&world.server)?;
+    if let Ok(path) = std::env::var("STORM_TRACE") {
+        std::fs::write(path, oracle::lines(&history).join("\n"))?;
+    }
     oracle::budgets(&history, rates.is_calm())?;
     oracle::quiet_after(&history, settled)?;
     let outcome = oracle::outcome(&history, world.faults.struck());

@@ -1,7 +1,9 @@
 //! The story: injected, upgraded in steps, paused, resumed, rolled back.
 use crate::StormError;
 use crate::world::World;
-use cluster::resource::{DEPLOYMENTS, PODS, SIDECAR_SETS};
+use cluster::resource::{
+    DEPLOYMENTS, MUTATING_WEBHOOK_CONFIGURATIONS, PODS, SIDECAR_SETS, VALIDATING_WEBHOOK_CONFIGURATIONS,
+};
 use cluster::{ApiError, PatchKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Tells it from beginning to end.
 pub async fn tell(world: &World) -> Result<(), StormError> {
+    // Without a webhook nothing writes the hash of a SidecarSet.
+    webhooks(world).await?;
     create_set(world).await?;
     until(world, "the SidecarSet is in force", |s| {
         condition(s, "InjectionReady") == "True"
@@ -57,6 +61,25 @@ pub async fn tell(world: &World) -> Result<(), StormError> {
     )
     .await?;
     until(world, "all pods are rolled back", |s| counts(s) == [8, 8, 8, 8]).await
+}
+
+/// Waits until the API server asks the operator about SidecarSets.
+async fn webhooks(world: &World) -> Result<(), StormError> {
+    let configurations = [
+        (
+            MUTATING_WEBHOOK_CONFIGURATIONS,
+            "tidegate-mutating-webhook-configuration",
+        ),
+        (
+            VALIDATING_WEBHOOK_CONFIGURATIONS,
+            "tidegate-validating-webhook-configuration",
+        ),
+    ];
+    for (resource, name) in configurations {
+        let what = format!("waiting for {name}");
+        insist(&what, async || world.user.get(&resource, None, name).await).await?;
+    }
+    Ok(())
 }
 
 fn container(version: u32) -> Value {

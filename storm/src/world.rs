@@ -109,6 +109,9 @@ async fn operate(
         options.webhook = Webhook::Url(format!("https://{HOST}"));
         options.install = true;
         options.seed = Some(seed.wrapping_add(life));
+        if !faults.leads() {
+            options.lease = None;
+        }
         options.identity = format!("operator-{life}");
         options.clocks = Clocks {
             boot: boot.clone(),

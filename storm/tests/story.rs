@@ -24,3 +24,21 @@ fn without_faults_the_story_ends_with_every_pod_written_as_often_as_it_was_moved
     );
     assert!(outcome.faults.is_empty());
 }
+
+#[test]
+fn whatever_goes_wrong_the_budgets_hold_and_the_end_is_that_of_a_run_without_faults() {
+    let calm = told(1, &Rates::calm());
+    let mut struck = 0;
+    for seed in seeds(4) {
+        let stormy = told(seed, &Rates::stormy());
+        assert_eq!(stormy.pod_writes, calm.pod_writes, "seed {seed}: {stormy:?}");
+        assert_eq!(stormy.images, calm.images, "seed {seed}: {stormy:?}");
+        assert_eq!(stormy.revisions, calm.revisions, "seed {seed}: {stormy:?}");
+        assert_eq!(
+            stormy.set_generation, calm.set_generation,
+            "seed {seed}: {stormy:?}"
+        );
+        struck += stormy.faults.iter().map(|(_, times)| times).sum::<usize>();
+    }
+    assert!(struck > 0, "a storm without faults tests nothing");
+}
