@@ -18,7 +18,7 @@ phase() {
   fi
 }
 
-rust_tests() { cargo test --workspace --quiet; }
+rust_tests() { cargo test --workspace --no-fail-fast; }
 
 packages() {
   if [ "$(id -u)" != 0 ]; then
@@ -30,17 +30,23 @@ packages() {
 
 real_programs() { cargo run --quiet --package tidegate-testbed --example bed -- build; }
 
-real_kubelets() {
+# What an earlier run that was cut short may have left.
+no_bed() {
   [ "$(id -u)" = 0 ] || return 0
-  cargo test --quiet --package tidegate-cli --features real-kubelets --test real_kubelets -- --test-threads 1
+  cargo run --quiet --package tidegate-testbed --example bed -- down
 }
+
+chart() { cargo xtask chart --check; }
 
 phase "formatting" cargo fmt --all --check
 phase "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
 phase "tidy" cargo xtask tidy
 phase "packages for real nodes" packages
 phase "real Kubernetes, etcd, containerd, registry, Helm from their Go modules" real_programs
+phase "no leftovers of an earlier bed" no_bed
+phase "chart" chart
 phase "tests" rust_tests
+phase "bed down" no_bed
 phase "release build" make build
 
 echo "all phases: $((SECONDS - started)) s"

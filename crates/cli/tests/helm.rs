@@ -448,10 +448,13 @@ impl Drop for Ends<'_> {
 
 /// Nodes keep images by their tags: a later build needs a tag of its own.
 fn unique_tag() -> String {
-    let now = std::time::SystemTime::now()
+    let program = std::fs::metadata(env!("CARGO_BIN_EXE_tidegate")).unwrap();
+    let built = program
+        .modified()
+        .unwrap()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
-    format!("t{}", now.as_millis())
+    format!("t{}-{}", built.as_millis(), std::process::id())
 }
 
 fn checked(output: Output, arguments: &[&str]) -> String {
