@@ -48,7 +48,7 @@ impl Rates {
             read: 0.05,
             watch: 0.5,
             most: 60,
-            lease: false,
+            lease: true,
         }
     }
 

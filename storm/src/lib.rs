@@ -23,7 +23,7 @@ pub enum StormError {
     Api {
         what: String,
         #[source]
-        source: cluster::ApiError,
+        source: Box<cluster::ApiError>,
     },
     #[error("after {virtual_seconds} s of virtual time still not: {what}; last seen: {seen}")]
     Stuck {

@@ -134,7 +134,10 @@ async fn insist(what: &str, send: impl AsyncFn() -> Result<Value, ApiError>) -> 
             Err(error) if error.code == 409 && error.reason == "AlreadyExists" => return Ok(()),
             Err(source) if left == 0 => {
                 let what = what.to_owned();
-                return Err(StormError::Api { what, source });
+                return Err(StormError::Api {
+                    what,
+                    source: Box::new(source),
+                });
             }
             Err(_) => left -= 1,
         }
@@ -148,7 +151,7 @@ async fn until(world: &World, what: &str, holds: impl Fn(&Value) -> bool) -> Res
         let found = world.user.get(&SIDECAR_SETS, None, SET).await;
         let set = found.map_err(|source| StormError::Api {
             what: what.to_owned(),
-            source,
+            source: Box::new(source),
         })?;
         let fresh = set["status"]["observedGeneration"] == set["metadata"]["generation"];
         if fresh && holds(&set["status"]) {

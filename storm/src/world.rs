@@ -53,7 +53,7 @@ impl World {
         let made = world.user.create(&NAMESPACES, None, &namespace).await;
         made.map_err(|source| StormError::Api {
             what: "the namespace".to_owned(),
-            source,
+            source: Box::new(source),
         })?;
         world.simulate(seed, clock.clone());
         tokio::spawn(operate(

@@ -60,8 +60,10 @@ impl Engine {
         caches: Caches,
         options: Arc<Options>,
         metrics: Arc<Metrics>,
-        injection: InjectionReceiver,
+        mut injection: InjectionReceiver,
     ) -> (Self, Answers) {
+        // A subscriber takes what stands for seen: what was covered while we waited for the lease would go unread.
+        injection.mark_changed();
         let recorder = Recorder::start(door, CONTROLLER, &options.identity, options.clocks.wall.clone());
         let (done, answers) = mpsc::unbounded_channel();
         let engine = Self {
