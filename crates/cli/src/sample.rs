@@ -1,6 +1,7 @@
 //! The sample of `tidegate up`: a Deployment, a SidecarSet, and an upgrade of its image in two steps.
 
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 use cluster::resource::{DEPLOYMENTS, MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, SIDECAR_SETS};
@@ -17,9 +18,10 @@ const MANAGER: &str = "tidegate-sample";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Rolls the sample out, unless an earlier start did.
-pub async fn run(door: &Door) -> Result<(), Box<dyn Error>> {
+pub async fn run(door: &Door, kubeconfig: &Path) -> Result<(), Box<dyn Error>> {
+    let kubeconfig = kubeconfig.display();
     if door.get(&SIDECAR_SETS, None, NAME).await.is_ok() {
-        println!("the sample is there already: tidegate status sidecarset/{NAME} --watch");
+        println!("the sample is there already: tidegate status sidecarset/{NAME} --kubeconfig {kubeconfig}");
         return Ok(());
     }
     println!("sample: SidecarSet {NAME} and a Deployment of 30 pods in namespace demo");
@@ -48,7 +50,7 @@ pub async fn run(door: &Door) -> Result<(), Box<dyn Error>> {
         view.updated_ready >= view.matched && view.matched > 0
     })
     .await?;
-    println!("\nsample: done. Try: tidegate rollback sidecarset/{NAME}");
+    println!("\nsample: done. Try: tidegate rollback sidecarset/{NAME} --kubeconfig {kubeconfig}");
     Ok(())
 }
 

@@ -55,7 +55,7 @@ pub async fn run(args: UpArgs) -> Result<(), Box<dyn Error>> {
         let door = door(&server, UserInfo::admin(), "tidegate-sample");
         tokio::select! {
             () = stop.cancelled() => {}
-            outcome = sample::run(&door) => outcome?,
+            outcome = sample::run(&door, &args.kubeconfig) => outcome?,
             ended = parts.join_next() => return part_ended(ended),
         }
     }
