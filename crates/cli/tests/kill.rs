@@ -116,6 +116,7 @@ async fn door(kubeconfig: &Path) -> Door {
     // A dead server is to be noticed at once: what is not acknowledged is not retried for long.
     let options = DoorOptions {
         write_deadline: Duration::from_millis(300),
+        read_deadline: Duration::from_secs(2),
         attempt_timeout: Duration::from_millis(250),
         ..DoorOptions::default()
     };
