@@ -173,7 +173,7 @@ impl WriteOptions {
 
 /// `dryRun` may only be `All`.
 pub fn dry_run_errors(values: &[&str]) -> Option<FieldError> {
-    let bad = values.iter().find(|v| **v != "All")?;
+    values.iter().find(|v| **v != "All")?;
     let shown = format!(
         "[{}]",
         values
@@ -182,7 +182,6 @@ pub fn dry_run_errors(values: &[&str]) -> Option<FieldError> {
             .collect::<Vec<_>>()
             .join(",")
     );
-    let _ = bad;
     Some(FieldError::new(
         "dryRun",
         FieldErrorKind::NotSupported,

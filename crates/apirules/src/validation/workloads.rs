@@ -35,8 +35,7 @@ pub(super) fn non_negative(object: &Value, fields: &[&str], path: &Path, errors:
 }
 
 pub(super) fn unchanged(new: &Value, old: Option<&Value>, field: &str, path: &Path, errors: &mut Errors) {
-    if let Some(old) = old.filter(|old| old.at(field) != new.at(field)) {
-        let _ = old;
+    if old.is_some_and(|old| old.at(field) != new.at(field)) {
         errors.invalid(&path.child(field), new.at(field).clone(), IMMUTABLE);
     }
 }
