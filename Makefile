@@ -9,6 +9,8 @@ up: build
 
 build:
 	@cargo build --release --quiet --package tidegate-cli
+	@ln -sf tidegate target/release/kubectl-tidegate
+	@ln -sf tidegate target/release/kubectl_complete-tidegate
 
 # Everything that can be tested on this machine, with each phase's time.
 test:

@@ -80,10 +80,10 @@ pub struct OperatorArgs {
     /// [default: https:// and the address of --listen, this machine's where that is a wildcard]
     #[arg(long, value_name = "URL")]
     pub webhook_url: Option<String>,
-    /// Create the CustomResourceDefinition and the webhook configurations where they are missing (the Helm chart
-    /// brings its own)
-    #[arg(long)]
-    pub install: bool,
+    /// Create the CustomResourceDefinition and the webhook configurations where they are missing
+    /// [default: true, but with --service, whose Helm chart brings its own, false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub install: Option<bool>,
     /// Namespace whose pods are never touched, beside our own; repeat for several
     #[arg(
         long = "exclude-namespace",
@@ -93,6 +93,12 @@ pub struct OperatorArgs {
     pub excluded: Vec<String>,
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+impl OperatorArgs {
+    pub fn installs(&self) -> bool {
+        self.install.unwrap_or(self.service.is_none())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,6 +113,9 @@ pub struct ConnectionArgs {
     /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
 }
 
 #[derive(Debug, Args)]

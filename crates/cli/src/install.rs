@@ -61,6 +61,9 @@ fn helm(args: &InstallArgs, chart: &Path) -> Result<(), InstallError> {
     if let Some(kubeconfig) = &args.connection.kubeconfig {
         helm.arg("--kubeconfig").arg(kubeconfig);
     }
+    if let Some(context) = &args.connection.context {
+        helm.arg("--kube-context").arg(context);
+    }
     let status = helm.status().map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => InstallError::NoHelm,
         _ => InstallError::Io {

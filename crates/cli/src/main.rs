@@ -4,9 +4,11 @@ mod change;
 mod clock;
 mod install;
 mod operator;
+mod plugin;
 mod sample;
 mod status;
 mod status_view;
+mod telemetry;
 mod testbed_command;
 mod up;
 
@@ -15,14 +17,21 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 use cluster::{Door, DoorOptions};
 
 use crate::args::{Cli, Command, ConnectionArgs};
+use crate::plugin::InvokedAs;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli.command) {
+    let outcome = match InvokedAs::of(std::env::args_os().next().as_ref()) {
+        InvokedAs::Tidegate => run(Cli::parse().command),
+        InvokedAs::Plugin => run(as_plugin().command),
+        InvokedAs::PluginCompletion => {
+            plugin::print_completions(Cli::command(), std::env::args_os().collect()).map_err(Into::into)
+        }
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tidegate: {error}");
@@ -37,6 +46,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Usage lines say what was typed.
+fn as_plugin() -> Cli {
+    let matches = Cli::command().bin_name("kubectl tidegate").get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -78,7 +93,8 @@ async fn door(connection: &ConnectionArgs) -> Result<Door, Box<dyn Error>> {
         user_agent: "tidegate".to_owned(),
         ..DoorOptions::default()
     };
-    Ok(Door::from_kubeconfig(connection.kubeconfig.as_deref(), options).await?)
+    let (file, context) = (connection.kubeconfig.as_deref(), connection.context.as_deref());
+    Ok(Door::from_context(file, context, options).await?)
 }
 
 fn man_pages(dir: &Path) -> Result<(), Box<dyn Error>> {

@@ -8,20 +8,30 @@ use cluster::{Door, DoorOptions};
 use operators::{Metrics, Options};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{LogFormat, OperatorArgs};
+use crate::args::OperatorArgs;
+use crate::telemetry::Telemetry;
 
 pub async fn run(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
-    log_to_stderr(args.log_format);
+    let telemetry = Telemetry::start(Some(args.log_format))?;
+    let outcome = operate(args).await;
+    telemetry.end().await;
+    outcome
+}
+
+async fn operate(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
     let shutdown = until_told_to_stop()?;
-    let door_options = DoorOptions {
+    let metrics = Arc::new(Metrics::default());
+    let door_options = metrics.observing(DoorOptions {
         user_agent: "tidegate-operator".to_owned(),
         ..DoorOptions::default()
-    };
-    let door = Door::from_kubeconfig(args.connection.kubeconfig.as_deref(), door_options).await?;
+    });
+    let connection = &args.connection;
+    let (file, context) = (connection.kubeconfig.as_deref(), connection.context.as_deref());
+    let door = Door::from_context(file, context, door_options).await?;
     let mut options = Options::new(&args.namespace);
     options.listen = Some(args.listen);
     options.metrics = Some(args.metrics);
-    options.install = args.install;
+    options.install = args.installs();
     options.identity = identity();
     options.excluded = args.excluded.iter().cloned().collect();
     options.webhook = match (&args.service, &args.webhook_url) {
@@ -32,13 +42,7 @@ pub async fn run(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
         (None, Some(url)) => operators::Webhook::Url(url.trim_end_matches('/').to_owned()),
         (None, None) => operators::Webhook::Url(url_of(args.listen)),
     };
-    operators::run(
-        door,
-        options,
-        Arc::new(Metrics::default()),
-        shutdown.cancelled_owned(),
-    )
-    .await?;
+    operators::run(door, options, metrics, shutdown.cancelled_owned()).await?;
     Ok(())
 }
 
@@ -61,20 +65,6 @@ fn identity() -> String {
         named.unwrap_or_else(|| "tidegate".to_owned()),
         std::process::id()
     )
-}
-
-/// Level and targets from TIDEGATE_LOG (`info`, `cluster=debug,info`).
-pub fn log_to_stderr(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second subscriber in one process is refused, which only tests could do.
-    match format {
-        LogFormat::Json => builder.json().try_init().ok(),
-        LogFormat::Text => builder.try_init().ok(),
-    };
 }
 
 /// A token cancelled at SIGTERM or SIGINT.

@@ -11,14 +11,20 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{LogFormat, UpArgs};
+use crate::telemetry::Telemetry;
 use crate::{operator, sample};
 
 const NAMESPACE: &str = "tidegate-system";
 
 pub async fn run(args: UpArgs) -> Result<(), Box<dyn Error>> {
-    if std::env::var_os("TIDEGATE_LOG").is_some() {
-        operator::log_to_stderr(LogFormat::Text);
-    }
+    let logs = std::env::var_os("TIDEGATE_LOG").map(|_| LogFormat::Text);
+    let telemetry = Telemetry::start(logs)?;
+    let outcome = serve(args).await;
+    telemetry.end().await;
+    outcome
+}
+
+async fn serve(args: UpArgs) -> Result<(), Box<dyn Error>> {
     let stop = operator::until_told_to_stop()?;
     let config = Config {
         storage: Storage::Durable(args.data_dir.clone()),
@@ -80,12 +86,15 @@ fn part_ended(
 }
 
 fn door(server: &ApiServer, user: UserInfo, agent: &str) -> Door {
-    let options = DoorOptions {
+    Door::in_process_with(server.service(user), door_options(agent))
+}
+
+fn door_options(agent: &str) -> DoorOptions {
+    DoorOptions {
         user_agent: agent.to_owned(),
         stall_timeout: None,
         ..DoorOptions::default()
-    };
-    Door::in_process_with(server.service(user), options)
+    }
 }
 
 fn start_simulation(
@@ -132,9 +141,10 @@ async fn start_operator(
     options.install = true;
     // One process is one operator.
     options.lease = None;
-    let door = door(server, UserInfo::admin(), "tidegate-operator");
-    let operator =
-        operators::sidecarset::Operator::start(door, options, Arc::new(Metrics::default())).await?;
+    let metrics = Arc::new(Metrics::default());
+    let door_options = metrics.observing(door_options("tidegate-operator"));
+    let door = Door::in_process_with(server.service(UserInfo::admin()), door_options);
+    let operator = operators::sidecarset::Operator::start(door, options, metrics).await?;
     let told = stop.clone();
     parts.spawn(async move {
         operator

@@ -268,7 +268,6 @@ impl Operator {
         let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args([
                 "operator",
-                "--install",
                 "--listen=127.0.0.1:19443",
                 "--metrics=127.0.0.1:19080",
             ])

@@ -19,7 +19,8 @@ pub mod lease;
 pub mod limit;
 pub mod observe;
 pub mod resource;
-pub mod transport;
+pub mod trace;
+mod transport;
 
 pub use admission::{
     AdmissionServer, AdmissionServerOptions, BundleTarget, CertificateKeeper, KeeperOptions, Reviewer,

@@ -1,6 +1,7 @@
 //! Metrics and health over plain HTTP.
 use crate::{Metrics, OperatorError};
 use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -66,5 +67,12 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness)
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
+    // Prometheus 3 refuses a scrape that does not say what it is.
+    let content_type = match request.uri().path() {
+        "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        _ => "text/plain; charset=utf-8",
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

@@ -20,10 +20,12 @@ use rustls::sign::CertifiedKey;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tracing::Instrument as _;
 
 use super::Reviewer;
 use super::budget::Budget;
 use super::certificate::{CertificateError, Identity};
+use crate::trace;
 
 /// Bounds of an admission server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,7 +216,8 @@ impl<R: Reviewer> AdmissionServer<R> {
             Ok(held) => held,
             Err(status) => return plain(status),
         };
-        match self.reviewer.review(head.uri.path(), held.body.clone()).await {
+        let review = self.reviewer.review(head.uri.path(), held.body.clone());
+        match review.instrument(trace::of_review(&head)).await {
             Ok(answer) => {
                 let mut response = Response::new(Full::new(answer));
                 let json = header::HeaderValue::from_static("application/json");

@@ -114,13 +114,28 @@ impl Door {
 
     /// From a kubeconfig file, or (none given) from the environment: KUBECONFIG, ~/.kube/config, in-cluster.
     pub async fn from_kubeconfig(path: Option<&Path>, options: DoorOptions) -> Result<Door, DoorError> {
+        Self::from_context(path, None, options).await
+    }
+
+    /// As [`Door::from_kubeconfig`], with a context of the kubeconfig other than its current one.
+    pub async fn from_context(
+        path: Option<&Path>,
+        context: Option<&str>,
+        options: DoorOptions,
+    ) -> Result<Door, DoorError> {
         // Only an error if somebody installed one before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = match path {
-            Some(path) => config_of_file(path).await?,
-            None => kube::Config::infer()
+        let wanted = KubeConfigOptions {
+            context: context.map(str::to_owned),
+            ..KubeConfigOptions::default()
+        };
+        let no_cluster = |error: &dyn std::error::Error| DoorError::NoCluster(error.to_string());
+        let mut config = match (path, context) {
+            (Some(path), _) => config_of_file(path, &wanted).await?,
+            (None, Some(_)) => kube::Config::from_kubeconfig(&wanted)
                 .await
-                .map_err(|error| DoorError::NoCluster(error.to_string()))?,
+                .map_err(|error| no_cluster(&error))?,
+            (None, None) => kube::Config::infer().await.map_err(|error| no_cluster(&error))?,
         };
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(10));
@@ -222,13 +237,13 @@ impl Door {
     }
 }
 
-async fn config_of_file(path: &Path) -> Result<kube::Config, DoorError> {
+async fn config_of_file(path: &Path, wanted: &KubeConfigOptions) -> Result<kube::Config, DoorError> {
     let fail = |reason: String| DoorError::Kubeconfig {
         path: path.display().to_string(),
         reason,
     };
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| fail(error.to_string()))?;
-    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+    kube::Config::from_custom_kubeconfig(kubeconfig, wanted)
         .await
         .map_err(|error| fail(error.to_string()))
 }

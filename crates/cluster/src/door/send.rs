@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Door;
 use crate::limit::Pressure;
 use crate::observe::RequestSeen;
+use crate::trace;
 use crate::transport::AnswerBody;
 use crate::{ApiError, Outcome, Resource};
 
@@ -120,6 +121,10 @@ impl Door {
             });
         if let Some(place) = place {
             place.end(pressure(&answered));
+            if ask.is_write() {
+                let limit = self.limiter(ask.resource, true).limit();
+                self.inner.options.observer.limit(ask.resource, limit);
+            }
         }
         self.inner.options.observer.request(&RequestSeen {
             verb: ask.verb,
@@ -176,9 +181,11 @@ impl Door {
         if !ask.body.is_empty() {
             request = request.header(header::CONTENT_TYPE, HeaderValue::from_static(ask.content_type));
         }
-        request
-            .body(ask.body.clone())
-            .map_err(|error| ApiError::local(&ask.title, "BadRequest", error.to_string(), Outcome::Refused))
+        let mut request = request.body(ask.body.clone()).map_err(|error| {
+            ApiError::local(&ask.title, "BadRequest", error.to_string(), Outcome::Refused)
+        })?;
+        trace::pass_on(request.headers_mut());
+        Ok(request)
     }
 
     /// After an attempt that may have been carried out, no later refusal is the last word.

@@ -2,6 +2,7 @@
 use super::contain::{Step, contain};
 use super::injection::{InjectionSender, unprepared};
 use super::views::{Caches, Configuration};
+use crate::metrics::{Operation, Outcome};
 use crate::{Metrics, Options};
 use bytes::Bytes;
 use cluster::resource::NAMESPACES;
@@ -13,11 +14,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 use workload::sidecarset::prepare::PreparedSidecarSet;
-use workload::sidecarset::review::{PodWorld, Reviewed, SidecarSetWorld, review};
+use workload::sidecarset::review::{Outcome as Reviewing, PodWorld, Reviewed, SidecarSetWorld, review};
 use workload::sidecarset::revision::Revision;
 use workload::sidecarset::validate::Whitelist;
-use workload::sidecarset::webhooks::{FailurePolicy, POD_PATH};
+use workload::sidecarset::webhooks::{self, FailurePolicy, POD_PATH};
 
 /// Answers the API server's reviews. Prepared when something changes, not when somebody asks.
 pub struct Admission {
@@ -141,7 +143,14 @@ impl Admission {
             revisions,
             whitelist,
         };
-        *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        let names: BTreeSet<String> = world.sets.iter().map(|s| s.metadata.name.clone()).collect();
+        let before = {
+            let mut current = self.world.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::new(world))
+        };
+        let gone = before.sets.iter().map(|s| &s.metadata.name);
+        gone.filter(|name| !names.contains(*name))
+            .for_each(|name| self.metrics.forget(name));
     }
 
     /// The answer to a review, or the HTTP status of a refusal. Needs no sockets.
@@ -160,8 +169,30 @@ impl Admission {
                 reviewed = review(Some((&name, Arc::new(labels))))?.0;
             }
         }
-        self.metrics.admitted(path, started.elapsed());
+        self.count(path, &reviewed.outcome, started.elapsed());
         Ok(reviewed.body)
+    }
+
+    fn count(&self, path: &str, outcome: &Reviewing, took: Duration) {
+        let Some(path) = webhooks::PATHS.into_iter().find(|known| *known == path) else {
+            return;
+        };
+        let came_to = match outcome {
+            Reviewing::Changed { .. } => "changed",
+            Reviewing::Untouched => "untouched",
+            Reviewing::Denied(_) => "denied",
+            Reviewing::Malformed(_) => "malformed",
+        };
+        self.metrics.admitted(path, came_to, took);
+        let span = tracing::Span::current();
+        span.record("outcome", came_to);
+        if let (POD_PATH, Reviewing::Changed { sets, .. }) = (path, outcome) {
+            span.record("sidecarsets", tracing::field::debug(sets));
+            for set in sets {
+                self.metrics
+                    .operated(set, Operation::Inject, Outcome::Success, took);
+            }
+        }
     }
 
     fn review(

@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 use workload::upgrade::Action;
 
 /// While writes are awaited, they are looked for at least so often.
@@ -165,6 +168,7 @@ impl Engine {
                     self.drop_jobs(&name, None);
                     self.trackers.remove(&name);
                     self.wakes.remove(&name);
+                    self.metrics.forget(&name);
                 }
             }
         }
@@ -237,7 +241,17 @@ impl Engine {
                 self.panicked(&name, step, now);
                 continue;
             }
-            let started = tokio::time::Instant::now();
+            let span = tracing::info_span!(
+                "reconcile",
+                sidecarset = name,
+                generation = tracker.set.metadata.generation,
+                matched = Empty,
+                updated = Empty,
+                writes = Empty,
+                waits_for = Empty
+            );
+            let _entered = span.enter();
+            let started = Instant::now();
             let (caches, options) = (&self.caches, &self.options);
             let injection = &self.injection_seen;
             let queued = self.queue.len() + self.recording.waiting.len() + self.recording.batch.len();
@@ -303,6 +317,7 @@ impl Engine {
                 key,
                 state,
                 action,
+                decided: tracing::Span::current(),
             };
             match upgrade && self.recording.ledger.is_some() {
                 true => self.recording.waiting.push_back(job),
@@ -322,12 +337,15 @@ impl Engine {
     }
 
     fn figures(&self, name: &str, wanted: &Wanted) {
-        let counts = &wanted.report.counts;
-        self.metrics.count(name, "matched", counts.matched);
-        self.metrics.count(name, "updated", counts.updated);
-        self.metrics.count(name, "ready", counts.ready);
-        self.metrics.count(name, "updated-ready", counts.updated_ready);
-        self.metrics.waits(name, &wanted.report.waiting);
+        let report = &wanted.report;
+        self.metrics.pods(name, &report.counts, &report.waiting);
+        let span = tracing::Span::current();
+        span.record("matched", report.counts.matched);
+        span.record("updated", report.counts.updated);
+        span.record("writes", wanted.actions.len());
+        if let Some(first) = report.waiting.first() {
+            span.record("waits_for", first.reason());
+        }
     }
 
     /// One chore at a time, and status not more often than it can be read.
@@ -362,9 +380,12 @@ impl Engine {
             None => self.door.clone(),
         };
         let (caches, done, set) = (self.caches.clone(), self.done.clone(), name.to_owned());
+        let span = tracing::info_span!("write status", sidecarset = name);
         self.tasks.spawn(async move {
-            let result = chore.run(&door, &caches).await;
-            let _ = done.send(Done::Chore { set, result });
+            let started = Instant::now();
+            let result = chore.run(&door, &caches).instrument(span).await;
+            let took = started.elapsed();
+            let _ = done.send(Done::Chore { set, result, took });
         });
     }
 

@@ -50,6 +50,8 @@ pub const POD_PATH: &str = "/mutate-pod";
 pub const MUTATE_PATH: &str = "/mutate-apps-kruise-io-sidecarset";
 pub const VALIDATE_PATH: &str = "/validate-apps-kruise-io-sidecarset";
 pub const CONVERT_PATH: &str = "/convert";
+/// All that is answered.
+pub const PATHS: [&str; 4] = [POD_PATH, MUTATE_PATH, VALIDATE_PATH, CONVERT_PATH];
 
 /// SidecarSets behind one entry at most; keeps its CEL condition far below the cost limit.
 const SETS_PER_ENTRY: usize = 32;

@@ -1,9 +1,13 @@
 //! Pod writes: queued, sent a bounded number at a time, taken back when the spec changes, and answered.
 use super::super::apply::{Gate, Landed, send};
 use super::{Engine, later};
+use crate::metrics::{Operation, Outcome};
 use cluster::{ApiError, ObjectKey};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 use workload::upgrade::Action;
 
 /// A pod write that waits for its turn.
@@ -15,6 +19,8 @@ pub(super) struct Job {
     /// What the action is bound to, as in a record of intents.
     pub state: u64,
     pub action: Action,
+    /// Where it was decided.
+    pub decided: Span,
 }
 
 /// What a task came back with.
@@ -24,10 +30,12 @@ pub(super) enum Done {
         key: ObjectKey,
         upgrade: bool,
         landed: Landed,
+        took: Duration,
     },
     Chore {
         set: String,
         result: Result<(), ApiError>,
+        took: Duration,
     },
     /// The record of intents, with its new version.
     Recorded(Result<String, ApiError>),
@@ -73,13 +81,17 @@ impl Engine {
             let (pods, done) = (self.caches.pods.clone(), self.done.clone());
             let upgrade = matches!(job.action, Action::Upgrade(_));
             let set = job.set;
+            let what = if upgrade { "upgrade" } else { "mark" };
+            let span = tracing::info_span!(parent: &job.decided, "write pod", what, pod = %job.key);
             self.tasks.spawn(async move {
-                let (key, landed) = send(&door, &pods, &job.action).await;
+                let started = Instant::now();
+                let (key, landed) = send(&door, &pods, &job.action).instrument(span).await;
                 let _ = done.send(Done::Pod {
                     set,
                     key,
                     upgrade,
                     landed,
+                    took: started.elapsed(),
                 });
             });
         }
@@ -93,20 +105,25 @@ impl Engine {
                 key,
                 upgrade,
                 landed,
+                took,
             } => {
                 self.running -= 1;
                 self.in_queue.remove(&(set.clone(), key.clone(), upgrade));
-                let operation = if upgrade { "upgrade" } else { "mark" };
-                let result = match &landed {
-                    Landed::Done => "success",
-                    Landed::Unwanted => "dropped",
-                    Landed::Unknown(_) => "unknown",
-                    Landed::Refused(_) => "refused",
+                let operation = if upgrade {
+                    Operation::Upgrade
+                } else {
+                    Operation::Mark
                 };
-                self.metrics.wrote(&set, operation, result);
+                let outcome = match &landed {
+                    Landed::Done => Outcome::Success,
+                    Landed::Unwanted => Outcome::Dropped,
+                    Landed::Unknown(_) => Outcome::Unknown,
+                    Landed::Refused(_) => Outcome::Refused,
+                };
                 let Some(tracker) = self.trackers.get_mut(&set) else {
                     return;
                 };
+                self.metrics.operated(&set, operation, outcome, took);
                 match landed {
                     Landed::Done => tracker.arrived(&key),
                     Landed::Unknown(error) => {
@@ -128,12 +145,16 @@ impl Engine {
                 self.dirty.insert(set);
             }
             Done::Recorded(result) => self.recorded(result),
-            Done::Chore { set, result } => {
-                self.metrics
-                    .wrote(&set, "status", if result.is_ok() { "success" } else { "refused" });
+            Done::Chore { set, result, took } => {
                 let Some(tracker) = self.trackers.get_mut(&set) else {
                     return;
                 };
+                let outcome = match &result {
+                    Ok(()) => Outcome::Success,
+                    Err(error) if error.is_unknown() => Outcome::Unknown,
+                    Err(_) => Outcome::Refused,
+                };
+                self.metrics.operated(&set, Operation::Status, outcome, took);
                 tracker.chore_runs = false;
                 if let Err(error) = result {
                     tracing::warn!(%error, sidecarset = set, "status not written");
