@@ -4,7 +4,7 @@ use std::process::{Command, ExitStatus};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DelegateError {
-    #[error("differential: {0:?} is not one of --traces N, --length N, --seed N, --peer real")]
+    #[error("differential: {0:?} is not one of --traces N, --length N, --seed N, --at-once N, --peer real")]
     Argument(String),
     #[error("starting cargo: {0}")]
     Start(#[from] std::io::Error),
@@ -48,6 +48,7 @@ pub fn differential(args: &[String]) -> Result<(), DelegateError> {
             "--traces" => "DIFFERENTIAL_TRACES",
             "--length" => "DIFFERENTIAL_LENGTH",
             "--seed" => "DIFFERENTIAL_SEED",
+            "--at-once" => "DIFFERENTIAL_AT_ONCE",
             "--peer" => "DIFFERENTIAL_PEER",
             other => return Err(DelegateError::Argument(other.to_owned())),
         };

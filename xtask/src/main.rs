@@ -11,7 +11,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   chart [--check]  the chart's copy of the CRD, and what real Helm makes of the chart; --check only compares
   schema           records the tables of crates/apischema from a real API server and its Go types
   bench NAME [..]  figures beside a peer's; `bench help` lists them (release build, quiet machine)
-  differential [--traces N] [--length N] [--seed N] [--peer real]
+  differential [--traces N] [--length N] [--seed N] [--at-once N] [--peer real]
                    random traces on the embedded server and on a real one
   tidy [--bless]   dependency graph, file and function sizes, bans; --bless accepts a smaller state";
 

@@ -212,6 +212,10 @@ impl Rules {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.any
+    }
+
     /// Failures of all rules on an object, and of transition rules where there is an old one.
     pub(crate) fn evaluate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         if !self.any {
@@ -222,6 +226,7 @@ impl Rules {
             Err(failures) => failures
                 .into_vec()
                 .iter()
+                .filter(|failure| !is_unchanged(failure, object, old))
                 .map(|failure| field_error(failure, object))
                 .collect(),
         }
@@ -237,6 +242,12 @@ fn has_rules(schema: &Schema) -> bool {
         || additional
         || schema.properties.values().any(has_rules)
         || schema.items.as_deref().is_some_and(has_rules)
+}
+
+/// What an update leaves as it was is not refused.
+fn is_unchanged(failure: &kube_cel::ValidationError, object: &Value, old: Option<&Value>) -> bool {
+    let path = &failure.field_path;
+    !path.is_empty() && old.is_some_and(|old| value_at(old, path) == value_at(object, path))
 }
 
 fn field_error(failure: &kube_cel::ValidationError, object: &Value) -> FieldError {

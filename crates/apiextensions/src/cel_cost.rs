@@ -110,7 +110,11 @@ fn cost<'s>(expression: &IdedExpr, root: &'s Schema, bound: &mut Bound<'s>) -> u
         Expr::Call(call) => {
             let parts = call.target.iter().map(AsRef::as_ref).chain(call.args.iter());
             let inner = sum(parts, root, bound);
-            let subject = call.target.as_deref().or(call.args.first());
+            let subject = match call.func_name.as_str() {
+                // As long as what is looked for.
+                "startsWith" | "endsWith" => call.args.first(),
+                _ => call.target.as_deref().or(call.args.first()),
+            };
             let length = subject.and_then(|s| node_of(s, root, bound)).map_or(1, size_of);
             let own = match call.func_name.as_str() {
                 "contains" | "startsWith" | "endsWith" | "matches" | "indexOf" | "lastIndexOf"

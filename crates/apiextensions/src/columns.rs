@@ -3,8 +3,6 @@
 use model::field::FieldError;
 use serde_json::Value;
 
-use crate::names;
-
 /// One printed column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -25,7 +23,16 @@ pub(crate) fn parse(value: &Value, at: &str, errors: &mut Vec<FieldError>) -> Ve
         if name.is_empty() {
             errors.push(FieldError::required(format!("{at}[{i}].name"), ""));
         }
-        names::supported(&ty, &types, &format!("{at}[{i}].type"), errors);
+        let detail = format!("must be one of {}", types.join(","));
+        if ty.is_empty() {
+            errors.push(FieldError::required(format!("{at}[{i}].type"), detail));
+        } else if !types.contains(&ty.as_str()) {
+            errors.push(FieldError::invalid(
+                format!("{at}[{i}].type"),
+                format!("{ty:?}"),
+                detail,
+            ));
+        }
         if json_path.is_empty() {
             errors.push(FieldError::required(format!("{at}[{i}].JSONPath"), ""));
         } else if steps(&json_path).is_none() {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::cel::{self, Rules};
 use crate::columns::{self, Column};
 use crate::schema::Schema;
+use crate::version::{HOISTED, all_same, as_go_writes, scale, selectable};
 use crate::{names, parse, prune, structural, table, validate};
 
 /// A definition that a real server would accept.
@@ -99,7 +100,8 @@ impl Crd {
         crd.check_names(&mut errors);
         crd.conversion = conversion(&spec["conversion"], &mut errors);
         if spec["preserveUnknownFields"] == Value::Bool(true) {
-            let detail = "must be false in order to use defaults in the schema";
+            let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
+                          spec.versions[*].schema instead";
             errors.push(FieldError::invalid("spec.preserveUnknownFields", "true", detail));
         }
         if errors.is_empty() { Ok(crd) } else { Err(errors) }
@@ -154,9 +156,17 @@ impl Crd {
                 (&at, &format!("{schema_at}.openAPIV3Schema")),
                 &mut own,
             );
-            if !common || i == 0 {
-                errors.extend(own);
+            for hoisted in HOISTED {
+                if all_same(versions, hoisted) {
+                    let (from, to) = (format!("{at}.{hoisted}"), format!("spec.{hoisted}"));
+                    own.retain(|error| i == 0 || !error.path.starts_with(&from));
+                    for error in &mut own {
+                        error.path = error.path.replacen(&from, &to, 1);
+                    }
+                }
             }
+            own.retain(|error| !common || i == 0 || !error.path.starts_with(&schema_at));
+            errors.extend(own);
             self.versions.push(version);
         }
         check_version_set(versions, errors);
@@ -190,7 +200,12 @@ impl Crd {
                 &format!("{at}.subresources.scale"),
                 errors,
             ),
-            selectable_fields: selectable(&value["selectableFields"]),
+            selectable_fields: selectable(
+                &value["selectableFields"],
+                &schema,
+                &format!("{at}.selectableFields"),
+                errors,
+            ),
             rules: Rules::compile(&raw, &schema),
             raw_schema: raw,
             name,
@@ -235,7 +250,10 @@ impl CrdVersion {
 
     /// Schema and rules; with `old`, transition rules too.
     pub fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = validate::value(new, &self.schema, "");
+        let mut errors = validate::value(new, old, &self.schema, "");
+        if self.rules.is_empty() {
+            return errors;
+        }
         if errors.iter().any(validate::is_blocking) {
             let unchecked = "some validation rules were not checked because the object was invalid; correct the \
                              existing errors to complete validation";
@@ -253,12 +271,8 @@ fn check_version_set(versions: &[Value], errors: &mut Vec<FieldError>) {
         .iter()
         .filter(|v| v["storage"] == Value::Bool(true))
         .count();
-    let shown = Value::from(versions.to_vec()).to_string();
+    let shown = as_go_writes(versions);
     names.sort_unstable();
-    if versions.is_empty() {
-        errors.push(FieldError::required("spec.versions", ""));
-        return;
-    }
     if names.windows(2).any(|pair| pair[0] == pair[1]) {
         errors.push(FieldError::invalid(
             "spec.versions",
@@ -302,43 +316,6 @@ fn conversion(value: &Value, errors: &mut Vec<FieldError>) -> Conversion {
             Conversion::None
         }
     }
-}
-
-fn scale(value: &Value, at: &str, errors: &mut Vec<FieldError>) -> Option<Scale> {
-    let map = value.as_object()?;
-    let mut path = |field: &str, under: &str| {
-        let text = map
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        if text.is_empty() {
-            errors.push(FieldError::required(format!("{at}.{field}"), ""));
-        } else if !text.starts_with(under) {
-            let detail = format!("should be a json path under {under}");
-            errors.push(FieldError::invalid(
-                format!("{at}.{field}"),
-                format!("{text:?}"),
-                detail,
-            ));
-        }
-        text
-    };
-    Some(Scale {
-        spec_replicas: path("specReplicasPath", ".spec"),
-        status_replicas: path("statusReplicasPath", ".status"),
-        label_selector: map
-            .get("labelSelectorPath")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-    })
-}
-
-fn selectable(value: &Value) -> Vec<String> {
-    let fields = value.as_array().into_iter().flatten();
-    fields
-        .filter_map(|field| field["jsonPath"].as_str().map(str::to_owned))
-        .collect()
 }
 
 fn texts(value: &Value) -> Vec<String> {

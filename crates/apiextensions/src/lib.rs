@@ -18,10 +18,13 @@ mod publish;
 mod schema;
 mod structural;
 mod table;
+mod update;
 mod validate;
+mod version;
 
 pub use columns::{Column, cell, json_path};
 pub use conversion::{ConversionError, check_review, conversion_review};
 pub use crd::{Conversion, Crd, CrdVersion, Scale};
 pub use publish::{openapi_v2_definition, openapi_v3_schema};
 pub use schema::{Additional, Schema};
+pub use update::{stored_version_errors, update_errors};

@@ -46,10 +46,12 @@ impl Parser<'_> {
             return Schema::default();
         }
         for name in FORBIDDEN.iter().filter(|name| map.contains_key(**name)) {
-            self.errors.push(FieldError::forbidden(
-                format!("{path}.{name}"),
-                "must not be used",
-            ));
+            let detail = match *name {
+                "$ref" => "$ref is not supported",
+                _ => "must not be used",
+            };
+            self.errors
+                .push(FieldError::forbidden(format!("{path}.{name}"), detail));
         }
         if map.get("uniqueItems") == Some(&Value::Bool(true)) {
             let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";

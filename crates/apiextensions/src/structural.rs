@@ -225,7 +225,7 @@ fn map_items(list: &Schema, items: &Schema, path: &str, errors: &mut Vec<FieldEr
 
 fn default_value(schema: &Schema, path: &str, errors: &mut Vec<FieldError>) {
     if let Some(default) = &schema.default {
-        for error in validate::value(default, schema, "") {
+        for error in validate::value(default, None, schema, "") {
             let at = format!("{path}.default{}", error.path);
             errors.push(FieldError { path: at, ..error });
         }

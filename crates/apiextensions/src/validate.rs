@@ -9,10 +9,11 @@ use crate::schema::{Additional, Schema};
 /// Objects nested deeper than this are refused before they can exhaust the stack.
 const MAX_DEPTH: usize = 512;
 
-/// Errors of a value against its schema; `path` is empty for a whole object.
-pub(crate) fn value(value: &Value, schema: &Schema, path: &str) -> Vec<FieldError> {
+/// Errors of a value against its schema; `path` is empty for a whole object. What an update leaves as it was is not
+/// looked at: an object that was valid once can always be changed elsewhere.
+pub(crate) fn value(value: &Value, old: Option<&Value>, schema: &Schema, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(value, schema, path, 0, &mut errors);
+    check(value, old, schema, path, 0, &mut errors);
     errors
 }
 
@@ -28,7 +29,17 @@ pub(crate) fn is_blocking(error: &FieldError) -> bool {
     )
 }
 
-fn check(value: &Value, schema: &Schema, path: &str, depth: usize, errors: &mut Vec<FieldError>) {
+fn check(
+    value: &Value,
+    old: Option<&Value>,
+    schema: &Schema,
+    path: &str,
+    depth: usize,
+    errors: &mut Vec<FieldError>,
+) {
+    if old == Some(value) {
+        return;
+    }
     if depth > MAX_DEPTH {
         errors.push(FieldError::invalid(path, "\"\"", "nested too deeply"));
         return;
@@ -44,11 +55,11 @@ fn check(value: &Value, schema: &Schema, path: &str, depth: usize, errors: &mut 
     match value {
         Value::String(text) => string(text, schema, path, errors),
         Value::Number(_) => number(value, schema, path, errors),
-        Value::Array(items) => array(items, schema, path, depth, errors),
-        Value::Object(map) => object(map, schema, path, depth, errors),
+        Value::Array(items) => array(items, old, schema, path, depth, errors),
+        Value::Object(map) => object(map, old, schema, path, depth, errors),
         Value::Null | Value::Bool(_) => {}
     }
-    junctors(value, schema, path, depth, errors);
+    junctors(value, old, schema, path, depth, errors);
 }
 
 fn type_fits(value: &Value, schema: &Schema) -> bool {
@@ -184,7 +195,14 @@ fn number(value: &Value, schema: &Schema, path: &str, errors: &mut Vec<FieldErro
     }
 }
 
-fn array(items: &[Value], schema: &Schema, path: &str, depth: usize, errors: &mut Vec<FieldError>) {
+fn array(
+    items: &[Value],
+    old: Option<&Value>,
+    schema: &Schema,
+    path: &str,
+    depth: usize,
+    errors: &mut Vec<FieldError>,
+) {
     count(
         items.len(),
         (schema.min_items, schema.max_items),
@@ -194,7 +212,20 @@ fn array(items: &[Value], schema: &Schema, path: &str, depth: usize, errors: &mu
     );
     if let Some(item_schema) = &schema.items {
         for (i, item) in items.iter().enumerate() {
-            check(item, item_schema, &format!("{path}[{i}]"), depth + 1, errors);
+            // Only the items of a map are the same ones as before.
+            let before = old
+                .and_then(Value::as_array)
+                .filter(|_| schema.list_type == "map");
+            let key = list_key(item, schema);
+            let before = before.and_then(|all| all.iter().find(|other| list_key(other, schema) == key));
+            check(
+                item,
+                before,
+                item_schema,
+                &format!("{path}[{i}]"),
+                depth + 1,
+                errors,
+            );
         }
     }
     match schema.list_type.as_str() {
@@ -249,7 +280,14 @@ fn count(
     }
 }
 
-fn object(map: &Map<String, Value>, schema: &Schema, path: &str, depth: usize, errors: &mut Vec<FieldError>) {
+fn object(
+    map: &Map<String, Value>,
+    old: Option<&Value>,
+    schema: &Schema,
+    path: &str,
+    depth: usize,
+    errors: &mut Vec<FieldError>,
+) {
     count(
         map.len(),
         (schema.min_properties, schema.max_properties),
@@ -263,7 +301,15 @@ fn object(map: &Map<String, Value>, schema: &Schema, path: &str, depth: usize, e
     }
     for (name, value) in map {
         if let Some(child) = schema.child(name) {
-            check(value, child, &format!("{path}{dot}{name}"), depth + 1, errors);
+            let before = old.and_then(|old| old.get(name));
+            check(
+                value,
+                before,
+                child,
+                &format!("{path}{dot}{name}"),
+                depth + 1,
+                errors,
+            );
         } else if matches!(schema.additional, Additional::Forbidden) {
             errors.push(FieldError::forbidden(
                 format!("{path}{dot}{name}"),
@@ -283,10 +329,17 @@ fn object(map: &Map<String, Value>, schema: &Schema, path: &str, depth: usize, e
     }
 }
 
-fn junctors(value: &Value, schema: &Schema, path: &str, depth: usize, errors: &mut Vec<FieldError>) {
+fn junctors(
+    value: &Value,
+    old: Option<&Value>,
+    schema: &Schema,
+    path: &str,
+    depth: usize,
+    errors: &mut Vec<FieldError>,
+) {
     let errors_of = |part: &Schema| {
         let mut found = Vec::new();
-        check(value, part, path, depth + 1, &mut found);
+        check(value, old, part, path, depth + 1, &mut found);
         found
     };
     let whole = |detail: String| FieldError::invalid("<nil>", "\"\"", detail);

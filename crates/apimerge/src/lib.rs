@@ -10,5 +10,5 @@ mod strategic;
 
 pub use error::PatchError;
 pub use json::{json_patch, json_patch_unknown_fields};
-pub use merge::{merge_patch, parse_merge_patch};
+pub use merge::{go_json_error, merge_patch, parse_merge_patch};
 pub use strategic::strategic;

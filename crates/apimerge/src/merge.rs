@@ -14,8 +14,9 @@ pub fn merge_patch(doc: &Value, patch: &Value) -> Value {
 
 /// Reads the body of a merge patch request: it must be an object.
 pub fn parse_merge_patch(body: &[u8]) -> Result<Value, PatchError> {
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|error| PatchError::BadRequest(format!("error decoding patch: {error}")))?;
+    let value: Value = serde_json::from_slice(body).map_err(|error| {
+        PatchError::BadRequest(format!("error decoding patch: {}", go_json_error(body, &error)))
+    })?;
     let kind = match &value {
         Value::Object(_) => return Ok(value),
         // `null` decodes into an empty map in the first pass of a real server and is refused by the second.
@@ -63,6 +64,35 @@ fn without_nulls(value: &Value) -> Value {
             .collect(),
         Value::Array(items) => items.iter().map(without_nulls).collect(),
         other => other.clone(),
+    }
+}
+
+/// How Go's decoder words that bytes are no JSON.
+pub fn go_json_error(bytes: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let lines = bytes.split(|b| *b == b'\n');
+    let line = lines
+        .into_iter()
+        .nth(error.line().saturating_sub(1))
+        .unwrap_or_default();
+    let Some(found) = line.get(error.column().saturating_sub(1)) else {
+        return error.to_string();
+    };
+    let shown = match found {
+        0x20..=0x7e => char::from(*found).to_string(),
+        other => format!("\\u{other:04x}"),
+    };
+    let text = error.to_string();
+    if text.starts_with("expected value") {
+        format!("invalid character '{shown}' looking for beginning of value")
+    } else if text.starts_with("key must be a string") {
+        format!("invalid character '{shown}' looking for beginning of object key string")
+    } else if text.starts_with("trailing characters") {
+        format!("invalid character '{shown}' after top-level value")
+    } else {
+        text
     }
 }
 

@@ -7,3 +7,4 @@ pub mod quantity;
 pub mod rbac;
 mod read;
 pub mod validation;
+pub mod warnings;

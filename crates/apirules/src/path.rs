@@ -77,6 +77,11 @@ impl Errors {
             .push(FieldError::duplicate(path.to_string(), shown(&bad.into())));
     }
 
+    /// `bad` is text already rendered.
+    pub fn duplicate_json(&mut self, path: &Path, bad: String) {
+        self.0.push(FieldError::duplicate(path.to_string(), bad));
+    }
+
     pub fn not_found(&mut self, path: &Path, bad: impl Into<Value>) {
         self.push(path, FieldErrorKind::NotFound, shown(&bad.into()), String::new());
     }

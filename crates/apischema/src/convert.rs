@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::metrics;
 use crate::types::GroupVersionKind;
 
 type Object = Map<String, Value>;
@@ -18,7 +19,7 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
 ];
 
 // What v1 has no fields for, it carries in annotations.
-const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+pub(crate) const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
@@ -95,8 +96,13 @@ fn to_v2(object: &mut Object) {
     let mut metrics = take_annotation(object, METRICS)
         .and_then(as_list)
         .unwrap_or_default();
-    let behavior = take_annotation(object, BEHAVIOR);
-    let current = take_annotation(object, CURRENT_METRICS);
+    metrics.iter_mut().for_each(|m| metrics::to_v2(m, "target"));
+    let behavior = take_annotation(object, BEHAVIOR).map(|b| metrics::renamed(b, metrics::lower));
+    let current = take_annotation(object, CURRENT_METRICS).map(|mut list| {
+        let all = list.as_array_mut().into_iter().flatten();
+        all.for_each(|m| metrics::to_v2(m, "current"));
+        list
+    });
     let conditions = take_annotation(object, CONDITIONS);
     if let Some(spec) = field(object, "spec") {
         if let Some(percent) = spec
@@ -135,7 +141,7 @@ fn to_v2(object: &mut Object) {
 fn to_v1(object: &mut Object) {
     let mut annotations = Object::new();
     let mut keep = |name: &str, value: Value| {
-        annotations.insert(name.to_owned(), Value::String(value.to_string()));
+        annotations.insert(name.to_owned(), Value::String(metrics::go_json(&value)));
     };
     if let Some(spec) = field(object, "spec") {
         let metrics = spec.remove("metrics").and_then(as_list).unwrap_or_default();
@@ -145,10 +151,11 @@ fn to_v1(object: &mut Object) {
             spec.insert("targetCPUUtilizationPercentage".to_owned(), percent);
         }
         if !others.is_empty() {
-            keep(METRICS, Value::Array(others));
+            let others = others.into_iter().map(|m| metrics::to_v1(m, "target"));
+            keep(METRICS, others.collect());
         }
         if let Some(behavior) = spec.remove("behavior").filter(|b| !b.is_null()) {
-            keep(BEHAVIOR, behavior);
+            keep(BEHAVIOR, metrics::renamed(behavior, metrics::upper));
         }
     }
     if let Some(status) = field(object, "status") {
@@ -161,7 +168,8 @@ fn to_v1(object: &mut Object) {
             if let Some(percent) = cpu.map(|m| m["resource"]["current"]["averageUtilization"].clone()) {
                 status.insert("currentCPUUtilizationPercentage".to_owned(), percent);
             }
-            keep(CURRENT_METRICS, Value::Array(current));
+            let current = current.into_iter().map(|m| metrics::to_v1(m, "current"));
+            keep(CURRENT_METRICS, current.collect());
         }
         if let Some(conditions) = status.remove("conditions").filter(|c| !c.is_null()) {
             keep(CONDITIONS, conditions);
@@ -248,6 +256,15 @@ mod tests {
         );
         let back = convert(&v2, &v1, there).unwrap();
         assert_eq!(back["spec"]["targetCPUUtilizationPercentage"], 50);
+        let memory = json!({ "spec": { "maxReplicas": 3, "scaleTargetRef": { "kind": "Deployment", "name": "d" },
+            "metrics": [{ "type": "Resource", "resource": { "name": "memory",
+                "target": { "type": "Utilization", "averageUtilization": 60 } } }] } });
+        let told = convert(&v2, &v1, memory.clone()).unwrap();
+        assert_eq!(
+            told["metadata"]["annotations"][METRICS],
+            r#"[{"type":"Resource","resource":{"name":"memory","targetAverageUtilization":60}}]"#
+        );
+        assert_eq!(convert(&v1, &v2, told).unwrap()["spec"], memory["spec"]);
         assert!(convert(&v1, &gvk("apps", "v1", "Deployment"), json!({})).is_err());
     }
 }

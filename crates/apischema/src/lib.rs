@@ -6,6 +6,7 @@ pub mod builtin;
 pub mod convert;
 pub mod decode;
 pub mod defaults;
+mod metrics;
 pub mod openapi;
 pub mod quantity;
 mod scalars;

@@ -19,7 +19,8 @@ pub(crate) fn answer(call: &Call) -> Result<Option<Answer>, Status> {
         ["apis"] if wants_aggregated(call) => aggregated(call, &custom, false)?,
         ["api"] => Answer::json(
             200,
-            &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+            &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [
+                {"clientCIDR": "0.0.0.0/0", "serverAddress": call.header("host")}]}),
         )?,
         ["apis"] => {
             let groups: Vec<Value> = groups(&custom).iter().map(|(g, v)| group(g, v)).collect();

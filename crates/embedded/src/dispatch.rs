@@ -61,6 +61,15 @@ fn other(call: &Call) -> Result<Answer, Status> {
     if let Some(answer) = discovery::answer(call)? {
         return Ok(answer);
     }
+    let parts: Vec<&str> = call.path.split('/').filter(|p| !p.is_empty()).collect();
+    if let ["apis", group, _] = parts.as_slice()
+        && crate::catalog::builtin()
+            .groups
+            .iter()
+            .any(|(known, _)| known == group)
+    {
+        return Err(Status::no_such_path());
+    }
     Ok(Answer::text(404, "404 page not found\n"))
 }
 
@@ -81,6 +90,19 @@ fn request_verb(call: &Call, named: bool, watch_path: bool) -> String {
     verb.to_owned()
 }
 
+/// The name a request is about: a collection request that selects one name is about that object.
+fn named(call: &Call, target: &Target, verb: &str) -> String {
+    let selected = call
+        .query
+        .get("fieldSelector")
+        .and_then(|text| text.strip_prefix("metadata.name="))
+        .filter(|name| !name.contains([',', '=']));
+    match selected {
+        Some(name) if matches!(verb, "list" | "watch" | "deletecollection") => name.to_owned(),
+        _ => target.name().to_owned(),
+    }
+}
+
 async fn resource(call: &Call, target: Target) -> Result<Answer, Status> {
     let verb = match &target.subresource {
         Some(_) if call.method == Method::GET => "get".to_owned(),
@@ -96,7 +118,7 @@ async fn resource(call: &Call, target: Target) -> Result<Answer, Status> {
             true => target.name.clone(),
             false => target.namespace.clone(),
         },
-        name: target.name().to_owned(),
+        name: named(call, &target, &verb),
         path: String::new(),
     };
     authorize(call, &access)?;
@@ -145,7 +167,12 @@ fn check_scope(target: &Target, verb: &str) -> Result<(), Status> {
         _ if verb == "create" && target.name.is_some() && target.resource.custom.is_none() => {
             Err(Status::method_not_allowed())
         }
-        _ if matches!(verb, "update" | "patch") && target.name.is_none() => Err(Status::method_not_allowed()),
+        _ if matches!(verb, "update" | "patch") && target.name.is_none() => {
+            match target.resource.custom.is_some() {
+                true => Err(Status::bad_request("name must be provided")),
+                false => Err(Status::method_not_allowed()),
+            }
+        }
         _ => Ok(()),
     }
 }

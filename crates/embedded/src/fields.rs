@@ -16,7 +16,7 @@ pub fn extractor(table: &StorageKey) -> FieldExtractor {
         ("", "secrets") => secret,
         ("", "namespaces") => namespace,
         ("", "services") => service,
-        ("", "replicationcontrollers") | ("apps", "replicasets") => replicas,
+        ("", "replicationcontrollers") => replicas,
         ("batch", "jobs") => job,
         ("certificates.k8s.io", "certificatesigningrequests") => signing_request,
         _ => none,

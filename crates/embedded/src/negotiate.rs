@@ -11,11 +11,7 @@ pub enum Form {
     Metadata,
 }
 
-const ACCEPTED: [&str; 3] = [
-    "application/json",
-    "application/yaml",
-    "application/json;stream=watch",
-];
+const ACCEPTED: &str = "application/json, application/vnd.kubernetes.protobuf, application/yaml";
 
 /// The first acceptable form in the order of the header.
 pub fn form(accept: &str) -> Result<Form, Status> {
@@ -23,7 +19,35 @@ pub fn form(accept: &str) -> Result<Form, Status> {
         return Ok(Form::Json);
     }
     let found = accept.split(',').find_map(one);
-    found.ok_or_else(|| Status::not_acceptable(&ACCEPTED))
+    found.ok_or_else(|| {
+        // A form that this kind does not have is refused in other words than a media type nobody knows.
+        let known = accept.split(',').any(|clause| {
+            let media = clause
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_ascii_lowercase();
+            matches!(
+                media.as_str(),
+                "application/json" | "application/yaml" | "*/*" | "application/*"
+            )
+        });
+        if !known {
+            return Status::not_acceptable(&[
+                "application/json",
+                "application/yaml",
+                "application/vnd.kubernetes.protobuf",
+            ]);
+        }
+        unknown_form()
+    })
+}
+
+/// A media type that is known, in a form that is not.
+pub fn unknown_form() -> Status {
+    let message = format!("only the following media types are accepted: {ACCEPTED}");
+    Status::new(http::StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
 }
 
 fn one(clause: &str) -> Option<Form> {

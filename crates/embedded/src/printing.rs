@@ -24,6 +24,11 @@ pub fn of(
                 None => table::cells(&version, &resource.plural, object, now),
             };
             let mut row = json!({"cells": cells});
+            if resource.is("", "pods")
+                && let Some(ended) = table::ended(object)
+            {
+                row["conditions"] = json!([ended]);
+            }
             match include {
                 "None" => {}
                 "Object" => row["object"] = object.clone(),

@@ -35,6 +35,7 @@ pub enum Operator {
 
 #[derive(Debug, Clone)]
 pub struct FieldRequirement {
+    /// As it is kept with the stored object, or the JSON pointer of a custom kind's field.
     pub field: String,
     pub value: String,
     pub equal: bool,
@@ -85,12 +86,24 @@ impl FieldRequirement {
         let value = match self.field.as_str() {
             "metadata.name" => object.name(),
             "metadata.namespace" => object.namespace().unwrap_or_default(),
+            other if other.starts_with('/') => {
+                return (custom_field(object, other) == self.value) == self.equal;
+            }
             other => {
                 let found = object.fields.iter().find(|(name, _)| *name == other);
                 found.map_or("", |(_, v)| v)
             }
         };
         (value == self.value) == self.equal
+    }
+}
+
+/// The value of a selectable field of a custom kind, by its JSON pointer.
+fn custom_field(object: &Stored, pointer: &str) -> String {
+    match object.bare().pointer(pointer) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(serde_json::Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
     }
 }
 
@@ -135,7 +148,9 @@ pub fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<FieldRequirem
                 "invalid selector: '{text}'; can't understand '{term}'"
             )));
         };
-        let stored = fields::supported(&resource.storage, &resource.group, field)
+        let selectable = resource.custom.as_ref().and_then(|c| c.selectable_pointer(field));
+        let stored = selectable
+            .or_else(|| fields::supported(&resource.storage, &resource.group, field))
             .ok_or_else(|| bad(fields::unsupported_message(&resource.storage, field)))?;
         out.push(FieldRequirement {
             field: stored,

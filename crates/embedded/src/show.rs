@@ -14,6 +14,7 @@ use crate::server::ApiServer;
 use crate::service::Call;
 use crate::status::Status;
 use crate::store::Stored;
+use crate::table;
 
 /// What a write or a read has to show.
 pub enum Shown {
@@ -106,11 +107,17 @@ pub struct ListMeta {
 
 impl ListMeta {
     fn to_value(&self, resource: &Resource) -> Value {
-        let mut out = json!({"resourceVersion": self.revision.to_string()});
-        if resource.custom.is_some() {
+        let mut out = self.of_built_in();
+        if resource.custom.is_some() && self.continue_token.is_none() {
             // Go's unstructured lists write it always.
             out["continue"] = "".into();
         }
+        out
+    }
+
+    /// As lists of Go types write it.
+    fn of_built_in(&self) -> Value {
+        let mut out = json!({"resourceVersion": self.revision.to_string()});
         if let Some(token) = &self.continue_token {
             out["continue"] = token.clone().into();
         }
@@ -155,16 +162,25 @@ pub async fn list(
         Form::Metadata => {
             let values = served_values(&call.server, resource, items).await?;
             let partials: Vec<Value> = values.iter().map(partial).collect();
-            let whole = json!({
+            let mut whole = json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                "metadata": meta.to_value(resource), "items": partials,
+                "metadata": meta.of_built_in(), "items": partials,
             });
+            if items.is_empty() {
+                whole["items"] = Value::Null;
+            }
             Answer::json(200, &whole)
         }
         Form::Table => {
             let values = served_values(&call.server, resource, items).await?;
             let mut out = printing::of(&call.server, resource, &values, include_object(call), true);
-            out["metadata"] = meta.to_value(resource);
+            out["metadata"] = meta.of_built_in();
+            if values.is_empty()
+                && resource.custom.is_none()
+                && !table::is_known(&resource.api_version(), &resource.plural)
+            {
+                out["rows"] = Value::Null;
+            }
             Answer::json(200, &out)
         }
     }
@@ -199,10 +215,18 @@ fn json_list(resource: &Resource, items: &[Arc<Stored>], meta: &ListMeta) -> Res
 
 /// `PartialObjectMetadata` of an object.
 pub fn partial(value: &Value) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-        "metadata": value.get("metadata").cloned().unwrap_or_else(|| json!({})),
-    })
+    let mut metadata = value.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    // Kept in the spec inside a real server: its metadata alone does not have it.
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+        && annotations
+            .remove("deprecated.daemonset.template.generation")
+            .is_some()
+        && annotations.is_empty()
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.remove("annotations");
+    }
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 
 /// `includeObject` of table requests: `None`, `Metadata` (the default) or `Object`.

@@ -100,10 +100,10 @@ impl FieldError {
             FieldErrorKind::Required
                 | FieldErrorKind::Forbidden
                 | FieldErrorKind::TooLong
-                | FieldErrorKind::TooMany
                 | FieldErrorKind::Internal
         );
-        if shows_value {
+        // Of some invalid values only the place is told.
+        if shows_value && !self.bad_value.is_empty() {
             out.push_str(": ");
             out.push_str(&self.bad_value);
         }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+/// One caller: copies share how to connect, not the connection.
 pub struct Client {
     address: String,
     host: String,
@@ -23,10 +24,51 @@ pub struct Client {
     kept: tokio::sync::Mutex<Option<http1::SendRequest<Full<Bytes>>>>,
 }
 
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        Self {
+            address: self.address.clone(),
+            host: self.host.clone(),
+            tls: self.tls.clone(),
+            kept: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub content_type: &'a str,
+    pub accept: &'a str,
+    pub user: Option<&'a str>,
+    pub body: &'a str,
+}
+
+impl<'a> Request<'a> {
+    pub fn json(method: &'a str, path: &'a str, body: &'a str) -> Self {
+        Self {
+            method,
+            path,
+            content_type: "application/json",
+            accept: "application/json",
+            user: None,
+            body,
+        }
+    }
+}
+
 pub struct Reply {
     pub status: u16,
     pub body: Bytes,
     pub warnings: Vec<String>,
+}
+
+impl Reply {
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
 }
 
 impl Client {
@@ -74,35 +116,30 @@ impl Client {
         sender
     }
 
-    fn request(
-        &self,
-        method: &str,
-        path: &str,
-        content_type: &str,
-        body: &str,
-    ) -> http::Request<Full<Bytes>> {
-        http::Request::builder()
-            .method(method)
-            .uri(path)
+    fn request(&self, request: &Request<'_>) -> http::Request<Full<Bytes>> {
+        let mut built = http::Request::builder()
+            .method(request.method)
+            .uri(request.path)
             .header("host", &self.address)
-            .header("accept", "application/json")
+            .header("accept", request.accept)
             .header("user-agent", "differential")
-            .header("content-type", content_type)
-            .body(Full::new(Bytes::from(body.to_owned())))
+            .header("content-type", request.content_type);
+        if let Some(user) = request.user {
+            built = built.header("impersonate-user", user);
+        }
+        built
+            .body(Full::new(Bytes::from(request.body.to_owned())))
             .unwrap()
     }
 
-    pub async fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> Reply {
+    pub async fn send(&self, request: &Request<'_>) -> Reply {
         let mut kept = self.kept.lock().await;
         let mut sender = match kept.take() {
             Some(sender) if !sender.is_closed() => sender,
             _ => self.connect().await,
         };
         sender.ready().await.unwrap();
-        let response = sender
-            .send_request(self.request(method, path, content_type, body))
-            .await
-            .unwrap();
+        let response = sender.send_request(self.request(request)).await.unwrap();
         let warnings = response
             .headers()
             .get_all("warning")
@@ -119,17 +156,32 @@ impl Client {
         }
     }
 
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(&Request::json("GET", path, "")).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send(&Request::json("POST", path, &body.to_string())).await
+    }
+
     /// Events of a watch until one satisfies `last`, the server ends it, or `patience` runs out.
-    pub async fn watch(&self, path: &str, patience: Duration, last: impl Fn(&Value) -> bool) -> Vec<Value> {
+    pub async fn watch(
+        &self,
+        path: &str,
+        accept: &str,
+        patience: Duration,
+        last: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
         let mut sender = self.connect().await;
-        let response = sender
-            .send_request(self.request("GET", path, "application/json", ""))
-            .await
-            .unwrap();
-        let mut body = response.into_body();
-        let mut buffer = Vec::new();
+        let request = Request {
+            accept,
+            ..Request::json("GET", path, "")
+        };
         let mut events = Vec::new();
         let read = async {
+            let response = sender.send_request(self.request(&request)).await.unwrap();
+            let mut body = response.into_body();
+            let mut buffer = Vec::new();
             while let Some(Ok(frame)) = body.frame().await {
                 buffer.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
                 while let Some(end) = buffer.iter().position(|b| *b == b'\n') {

@@ -15,7 +15,9 @@ pub struct Masks {
 }
 
 const VERSION_FIELDS: [&str; 1] = ["resourceVersion"];
-const TIME_FIELDS: [&str; 8] = [
+/// Given out by each server at random.
+const PORT_FIELDS: [&str; 2] = ["nodePort", "healthCheckNodePort"];
+const TIME_FIELDS: [&str; 9] = [
     "creationTimestamp",
     "deletionTimestamp",
     "time",
@@ -24,6 +26,7 @@ const TIME_FIELDS: [&str; 8] = [
     "startTime",
     "renewTime",
     "acquireTime",
+    "expirationTimestamp",
 ];
 
 impl Masks {
@@ -52,10 +55,18 @@ impl Masks {
                         *inner = Value::from("RV");
                     } else if TIME_FIELDS.contains(&key) && inner.is_string() {
                         *inner = Value::from("TIME");
+                    } else if PORT_FIELDS.contains(&key) && inner.is_number() {
+                        *inner = Value::from("PORT");
                     } else if key == "continue" && inner.as_str().is_some_and(|c| !c.is_empty()) {
                         *inner = Value::from("CONTINUE");
                     } else {
                         self.mask_values(inner, &kind);
+                    }
+                    if key == "managedFields"
+                        && let Value::Array(entries) = inner
+                    {
+                        // In the order of their times, which a second's turn can change.
+                        entries.sort_by_key(Value::to_string);
                     }
                 }
             }
@@ -106,8 +117,16 @@ static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         ),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"kube-api-access-[a-z0-9]{5}", "kube-api-access-XXXXX"),
-        (r"generated-[a-z0-9]{5}\b", "generated-XXXXX"),
+        (r"generated-(\d+)-[a-z0-9]{5}\b", "generated-$1-XXXXX"),
+        (
+            r"ResourceVersion in record \(\d+\)",
+            "ResourceVersion in record (RV)",
+        ),
         (r"https://[\w.]+:\d+", "SERVER"),
+        (r"^\d+(s|m\d*s?)$", "AGE"),
+        (r"\b3[0-2]\d\d\d/(TCP|UDP|SCTP)", "PORT/$1"),
+        (r"^eyJ[\w.-]+$", "TOKEN"),
+        (r"\b(127\.0\.0\.1|192\.0\.2\.\d+):\d+", "SERVER"),
         (r#"resourceVersion([\\":]+)\d+"#, "resourceVersion${1}RV"),
         (
             r"Precondition failed: UID in precondition: [^,]+, UID in object meta: \S+",
@@ -147,7 +166,25 @@ fn sort_causes(reply: &mut Value) {
         return;
     };
     if let Some(causes) = body["details"]["causes"].as_array_mut() {
+        // A compiler has its own words for what it could not read.
+        let mut compiled = false;
+        for cause in causes.iter_mut() {
+            for start in [
+                "compilation failed",
+                "must be a valid regular expression, but isn't",
+            ] {
+                if let Some((head, _)) = cause["message"].as_str().and_then(|m| m.split_once(start)) {
+                    cause["message"] = Value::from(format!("{head}{start}"));
+                    compiled = true;
+                }
+            }
+        }
         causes.sort_by_key(Value::to_string);
+        // A real server looks at some fields several times; how often says nothing.
+        causes.dedup();
+        if compiled {
+            body["message"] = Value::from("COMPILATION FAILED");
+        }
     }
     if let Some(message) = body["message"].as_str() {
         let separator = if message.contains("\n") { "\n" } else { ", " };

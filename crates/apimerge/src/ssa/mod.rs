@@ -10,6 +10,7 @@ mod merge;
 mod ownership;
 mod path;
 mod remove;
+mod scale;
 mod schema;
 mod set;
 mod walk;
@@ -24,6 +25,7 @@ pub use managed::{ManagedFields, ManagerId, Operation, Owned};
 pub use ownership::FieldFilter;
 use ownership::Ownership;
 pub use path::{Path, PathElement};
+pub use scale::{from_scale, to_scale};
 pub use schema::Schema;
 pub use set::FieldSet;
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Starts an etcd and a kube-apiserver for record.py, runs the command given, and stops both.
 #   TIDEGATE_TESTBED_BIN=DIR ./api_server.sh python3 record.py OUT
-# Without controllers and with few admission plugins: what is recorded is what the patch did.
+# Without controllers and with few admission plugins: what is recorded is what the patch did. WITHOUT= keeps all plugins.
 set -euo pipefail
 bin=${TIDEGATE_TESTBED_BIN:?directory with etcd and kube-apiserver}
 port=${PORT:-21100}
@@ -20,7 +20,7 @@ etcd=$!
   --cert-dir "$dir" --token-auth-file "$dir/tokens" --authorization-mode RBAC --service-cluster-ip-range 10.0.0.0/16 \
   --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$dir/sa.key" \
   --service-account-signing-key-file "$dir/sa.key" \
-  --disable-admission-plugins ServiceAccount,DefaultTolerationSeconds,Priority,LimitRanger,RuntimeClass,PodSecurity,TaintNodesByCondition,StorageObjectInUseProtection \
+  --disable-admission-plugins "${WITHOUT-ServiceAccount,DefaultTolerationSeconds,Priority,LimitRanger,RuntimeClass,PodSecurity,TaintNodesByCondition,StorageObjectInUseProtection}" --allow-privileged \
   > "$dir/api.log" 2>&1 &
 api=$!
 export API=https://127.0.0.1:$((port + 2)) TOKEN=recorder

@@ -124,6 +124,11 @@ pub fn mutate(
     Ok(())
 }
 
+/// Nothing is made in a namespace that ends, subresources neither.
+pub fn lifecycle(request: &Request<'_>, lookup: &dyn Lookup) -> Result<(), Refusal> {
+    namespaces::lifecycle(request, lookup)
+}
+
 /// The validating plugins before webhooks, in order.
 pub fn validate(
     request: &Request<'_>,

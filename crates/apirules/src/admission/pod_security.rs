@@ -103,33 +103,12 @@ fn template<'a>(request: &Request<'_>, object: &'a Value) -> Option<&'a Value> {
     template.is_object().then_some(template)
 }
 
-/// Changes of images alone cannot make a pod less secure.
+/// Of what may change in a pod only other containers or images can make it less secure.
 fn significant(new: &Value, old: &Value) -> bool {
-    let relevant = |pod: &Value| {
-        let mut spec = pod.at("spec").clone();
-        for list in ["containers", "initContainers"] {
-            for container in spec
-                .get_mut(list)
-                .and_then(Value::as_array_mut)
-                .into_iter()
-                .flatten()
-            {
-                if let Some(map) = container.as_object_mut() {
-                    map.remove("image");
-                }
-            }
-        }
-        let annotations = pod
-            .at("metadata")
-            .at("annotations")
-            .as_object()
-            .into_iter()
-            .flatten();
-        let guarded: Vec<(String, Value)> = annotations
-            .filter(|(k, _)| k.starts_with("container.apparmor") || k.contains("seccomp"))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
-        (spec, guarded)
+    let images = |pod: &Value, list: &str| -> Vec<String> {
+        let all = pod.at("spec").list(list).iter();
+        all.map(|c| c.text("image").to_owned()).collect()
     };
-    relevant(new) != relevant(old)
+    let same = |list: &str| images(new, list) == images(old, list);
+    !(same("containers") && same("initContainers") && same("ephemeralContainers"))
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::labels::{is_empty_selector, selector_matches};
+use super::job_policies;
+use super::labels::{is_empty_selector, selector_matches, validate_selector};
 use super::meta::IMMUTABLE;
 use super::pod::{internal_json, same_internal};
 use super::workloads::{non_negative, unchanged, validate_pod_template};
@@ -32,7 +33,11 @@ pub(super) fn job(job: &Value, old_job: Option<&Value>, errors: &mut Errors) {
         let elastic = field == "completions"
             && spec.text("completionMode") == "Indexed"
             && spec.at("completions") == spec.at("parallelism");
-        if !elastic {
+        if field == "podFailurePolicy" {
+            if old.at(field) != spec.at(field) {
+                errors.invalid_json(&path.child(field), job_policies::shown(spec.at(field)), IMMUTABLE);
+            }
+        } else if !elastic {
             unchanged(spec, Some(old), field, &path, errors);
         }
     }
@@ -41,12 +46,15 @@ pub(super) fn job(job: &Value, old_job: Option<&Value>, errors: &mut Errors) {
 
 fn spec_and_selector(spec: &Value, path: &Path, errors: &mut Errors) {
     let selector = spec.at("selector");
-    if selector.is_null() {
-        errors.required(&path.child("selector"), "");
+    let before = errors.0.len();
+    match selector.is_null() {
+        true => errors.required(&path.child("selector"), ""),
+        false => validate_selector(selector, &path.child("selector"), errors),
     }
+    let readable = errors.0.len() == before || selector.is_null();
     job_spec(spec, path, errors);
     let labels = spec.at("template").at("metadata").at("labels");
-    if !selector_matches(selector, labels) {
+    if readable && !selector_matches(selector, labels) {
         let at = path.child("template").child("metadata").child("labels");
         errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
     }
@@ -187,15 +195,15 @@ fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     if spec.has("completionMode") && !["NonIndexed", "Indexed"].contains(&mode) {
         errors.not_supported(&path.child("completionMode"), mode, &["NonIndexed", "Indexed"]);
     }
-    let policy = spec.text("podReplacementPolicy");
-    if !policy.is_empty() && !["Failed", "TerminatingOrFailed"].contains(&policy) {
-        let at = path.child("podReplacementPolicy");
-        errors.not_supported(&at, policy, &["Failed", "TerminatingOrFailed"]);
-    }
+    job_policies::validate(spec, path, errors);
     validate_pod_template(spec.at("template"), &path.child("template"), errors);
     let at = path.child("template").child("spec").child("restartPolicy");
     match spec.at("template").at("spec").text("restartPolicy") {
         "" | "Always" => errors.required(&at, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" if spec.has("podFailurePolicy") => {
+            let why = "only \"Never\" is supported when podFailurePolicy is specified";
+            errors.invalid(&at, "OnFailure", why);
+        }
         "OnFailure" | "Never" => {}
         other => errors.not_supported(&at, other, &["OnFailure", "Never"]),
     }
@@ -207,6 +215,9 @@ pub(super) fn cron_job(spec: &Value, errors: &mut Errors) {
     let fields: Vec<&str> = schedule.split_whitespace().collect();
     if schedule.is_empty() {
         errors.required(&path.child("schedule"), "");
+    } else if schedule.contains("TZ") {
+        let why = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        errors.invalid(&path.child("schedule"), schedule, why);
     } else if !schedule.starts_with('@') && fields.len() != 5 {
         let found = format!(
             "expected exactly 5 fields, found {}: [{}]",
@@ -215,6 +226,7 @@ pub(super) fn cron_job(spec: &Value, errors: &mut Errors) {
         );
         errors.invalid(&path.child("schedule"), schedule, found);
     }
+    time_zone(spec, &path, errors);
     let fields = [
         "startingDeadlineSeconds",
         "successfulJobsHistoryLimit",
@@ -234,6 +246,23 @@ pub(super) fn cron_job(spec: &Value, errors: &mut Errors) {
         &path.child("jobTemplate").child("spec"),
         errors,
     );
+}
+
+fn time_zone(spec: &Value, path: &Path, errors: &mut Errors) {
+    let (at, Some(name)) = (path.child("timeZone"), spec.at("timeZone").as_str()) else {
+        return;
+    };
+    if name.is_empty() {
+        errors.invalid(&at, name, "timeZone must be nil or non-empty string");
+    } else if name.eq_ignore_ascii_case("local") {
+        errors.invalid(
+            &at,
+            name,
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        );
+    } else if jiff::tz::TimeZone::get(name).is_err() {
+        errors.invalid(&at, name, format!("unknown time zone {name}"));
+    }
 }
 
 /// A Job without a selector of its own gets one from its uid, with matching pod labels.

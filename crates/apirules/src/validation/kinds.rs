@@ -49,7 +49,7 @@ pub(super) fn create(resource: &ResourceRef<'_>, object: &Value, errors: &mut Er
         return;
     }
     validate_meta(object, namespaced, name_rule(resource), errors);
-    if !resource.group.contains('.') {
+    if knows_finalizers(resource) {
         validate_finalizer_kinds(object, errors);
     }
     content(resource, object, None, errors);
@@ -72,21 +72,47 @@ pub(super) fn update(resource: &ResourceRef<'_>, new: &Value, old: &Value, error
     if resource.group != "policy" {
         validate_meta_update(new, old, errors);
     }
+    if resource.subresource == "status" && resource.resource == "services" {
+        return super::services::validate_status(new, errors);
+    }
     if resource.subresource == "status" {
         workload_status::validate_status(resource, new, old, errors);
         return;
     }
     if rereads_metadata(resource) {
         validate_meta(new, namespaced, name_rule(resource), errors);
+        if knows_finalizers(resource) {
+            validate_finalizer_kinds(new, errors);
+        }
     }
     content(resource, new, Some(old), errors);
+}
+
+/// Kinds that take qualified finalizers and the few standard ones alone.
+fn knows_finalizers(resource: &ResourceRef<'_>) -> bool {
+    match resource.group {
+        "" => resource.resource != "events",
+        "apps" | "batch" | "autoscaling" => true,
+        "networking.k8s.io" | "rbac.authorization.k8s.io" | "scheduling.k8s.io" | "storage.k8s.io" => true,
+        _ => false,
+    }
 }
 
 /// Kinds whose update obeys all rules of their creation.
 fn rereads_metadata(resource: &ResourceRef<'_>) -> bool {
     match resource.group {
-        "" => ["configmaps", "namespaces", "nodes", "secrets", "services"].contains(&resource.resource),
+        "" => [
+            "configmaps",
+            "limitranges",
+            "namespaces",
+            "nodes",
+            "secrets",
+            "serviceaccounts",
+            "services",
+        ]
+        .contains(&resource.resource),
         "batch" => resource.resource == "jobs",
+        "autoscaling" | "networking.k8s.io" => true,
         group => group == "rbac.authorization.k8s.io",
     }
 }
@@ -99,11 +125,11 @@ fn content(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors:
         ("", "serviceaccounts") => {}
         ("", "namespaces") => namespace(new, errors),
         ("", "nodes") => super::nodes::node(new, old, errors),
-        ("", "services") => service(new, old, errors),
+        ("", "services") => super::services::validate(new, old, errors),
         ("", "events") | ("events.k8s.io", "events") => event(resource, new, errors),
         ("coordination.k8s.io", "leases") => lease(new, errors),
         ("scheduling.k8s.io", "priorityclasses") => priority_class(new, old, errors),
-        ("rbac.authorization.k8s.io", _) => rbac(resource, new, old, errors),
+        ("rbac.authorization.k8s.io", _) => super::rbac_kinds::validate(resource, new, old, errors),
         _ => {}
     }
 }
@@ -195,53 +221,6 @@ fn namespace(new: &Value, errors: &mut Errors) {
     }
 }
 
-fn service(new: &Value, old: Option<&Value>, errors: &mut Errors) {
-    let (spec, path) = (new.at("spec"), Path::new("spec"));
-    let kind = spec.text("type");
-    let headless = spec.text("clusterIP") == "None";
-    if spec.list("ports").is_empty() && !headless && kind != "ExternalName" {
-        errors.required(&path.child("ports"), "");
-    }
-    let ports = spec.list("ports");
-    let mut names: Vec<&str> = Vec::new();
-    for (i, port) in ports.iter().enumerate() {
-        let (at, name) = (path.child("ports").index(i), port.text("name"));
-        if name.is_empty() && ports.len() > 1 {
-            errors.required(&at.child("name"), "");
-        } else if !name.is_empty() {
-            errors.invalid_each(&at.child("name"), name, dns_label(name));
-            if names.contains(&name) {
-                errors.duplicate(&at.child("name"), name);
-            }
-            names.push(name);
-        }
-        let number = port.int("port").unwrap_or(0);
-        for message in super::names::port_number(number) {
-            errors.invalid(&at.child("port"), number, message);
-        }
-        let protocol = port.text("protocol");
-        if !["TCP", "UDP", "SCTP"].contains(&protocol) && !protocol.is_empty() {
-            errors.not_supported(&at.child("protocol"), protocol, &["SCTP", "TCP", "UDP"]);
-        }
-        if port.has("targetPort") {
-            pod::validate_port(port.at("targetPort"), &at.child("targetPort"), errors);
-        }
-    }
-    super::labels::validate_labels(spec.at("selector"), &path.child("selector"), errors);
-    let Some(old) = old else { return };
-    let (before, after) = (old.at("spec"), new.at("spec"));
-    let external = |s: &Value| s.text("type") == "ExternalName";
-    let (was, is) = (before.text("clusterIP"), after.text("clusterIP"));
-    if !external(before) && !external(after) && !was.is_empty() && was != is {
-        let list = after.at("clusterIPs").clone();
-        errors.invalid(
-            &path.child("clusterIPs").index(0),
-            list,
-            "may not change once set",
-        );
-    }
-}
-
 fn event(resource: &ResourceRef<'_>, new: &Value, errors: &mut Errors) {
     let involved = if resource.group.is_empty() {
         "involvedObject"
@@ -252,18 +231,14 @@ fn event(resource: &ResourceRef<'_>, new: &Value, errors: &mut Errors) {
         new.at("metadata").text("namespace"),
         new.at(involved).text("namespace"),
     );
-    let matches = if about.is_empty() {
-        own == "default" || own == "kube-system"
-    } else {
-        own == about
+    let timed = new.has("eventTime");
+    let matches = match about {
+        "" => own == "default" || timed && own == "kube-system",
+        about => timed || own == about,
     };
     if !matches {
-        let detail = if about.is_empty() {
-            "not allowed"
-        } else {
-            "does not match event.namespace"
-        };
-        errors.invalid(&Path::new("involvedObject").child("namespace"), about, detail);
+        let at = Path::new("involvedObject").child("namespace");
+        errors.invalid(&at, about, "does not match event.namespace");
     }
 }
 
@@ -295,7 +270,7 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Errors) {
             format!("{detail}{name} is not a system priority class"),
         );
     }
-    if value > 1_000_000_000 && !name.starts_with("system-") {
+    if old.is_none() && value > 1_000_000_000 && !name.starts_with("system-") {
         let detail = "maximum allowed value of a user defined priority is 1000000000";
         errors.forbidden(&Path::new("value"), detail);
     }
@@ -321,92 +296,15 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     }
 }
 
-fn rbac(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors: &mut Errors) {
-    let namespaced = resource.resource.starts_with("role");
-    for (i, rule) in new.list("rules").iter().enumerate() {
-        let path = Path::new("rules").index(i);
-        if rule.list("verbs").is_empty() {
-            errors.required(&path.child("verbs"), "verbs must contain at least one value");
+pub(super) fn controller_revision(new: &Value, old: Option<&Value>, errors: &mut Errors) {
+    super::workloads::non_negative(new, &["revision"], &Path::new(""), errors);
+    let path = Path::new("data");
+    match old {
+        None if new.at("data").is_null() => errors.required(&path, "data is mandatory"),
+        None if !new.at("data").is_object() => errors.required(&path, "data must be a valid JSON object"),
+        Some(old) if old.at("data") != new.at("data") => {
+            errors.invalid(&path, new.at("data").clone(), IMMUTABLE);
         }
-        let urls = rule.list("nonResourceURLs");
-        if !urls.is_empty() {
-            let at = path.child("nonResourceURLs");
-            let bad = || Value::Array(urls.to_vec());
-            if namespaced {
-                errors.invalid(&at, bad(), "namespaced rules cannot apply to non-resource URLs");
-            }
-            let resources = ["apiGroups", "resources", "resourceNames"];
-            if resources.iter().any(|f| !rule.list(f).is_empty()) {
-                let detail = "rules cannot apply to both regular resources and non-resource URLs";
-                errors.invalid(&at, bad(), detail);
-            }
-            continue;
-        }
-        if rule.list("apiGroups").is_empty() {
-            errors.required(
-                &path.child("apiGroups"),
-                "resource rules must supply at least one api group",
-            );
-        }
-        if rule.list("resources").is_empty() {
-            errors.required(
-                &path.child("resources"),
-                "resource rules must supply at least one resource",
-            );
-        }
-    }
-    if !resource.resource.ends_with("bindings") {
-        return;
-    }
-    let (role, path) = (new.at("roleRef"), Path::new("roleRef"));
-    if role.text("apiGroup") != "rbac.authorization.k8s.io" {
-        errors.not_supported(
-            &path.child("apiGroup"),
-            role.text("apiGroup"),
-            &["rbac.authorization.k8s.io"],
-        );
-    }
-    let kinds: &[&str] = if namespaced {
-        &["Role", "ClusterRole"]
-    } else {
-        &["ClusterRole"]
-    };
-    if !kinds.contains(&role.text("kind")) {
-        errors.not_supported(&path.child("kind"), role.text("kind"), kinds);
-    }
-    if role.text("name").is_empty() {
-        errors.required(&path.child("name"), "");
-    }
-    for (i, subject) in new.list("subjects").iter().enumerate() {
-        let at = Path::new("subjects").index(i);
-        let kinds = ["ServiceAccount", "User", "Group"];
-        if subject.text("name").is_empty() {
-            errors.required(&at.child("name"), "");
-        }
-        let group = if subject.text("kind") == "ServiceAccount" {
-            ""
-        } else {
-            "rbac.authorization.k8s.io"
-        };
-        if kinds.contains(&subject.text("kind")) && subject.text("apiGroup") != group {
-            errors.not_supported(&at.child("apiGroup"), subject.text("apiGroup"), &[group]);
-        }
-        if !kinds.contains(&subject.text("kind")) {
-            errors.not_supported(&at.child("kind"), subject.text("kind"), &kinds);
-        } else if subject.text("kind") == "ServiceAccount"
-            && !namespaced
-            && subject.text("namespace").is_empty()
-        {
-            errors.required(&at.child("namespace"), "");
-        }
-    }
-    if old.is_some_and(|old| old.at("roleRef") != role) {
-        let shown = format!(
-            "{{\"APIGroup\":{},\"Kind\":{},\"Name\":{}}}",
-            Value::from(role.text("apiGroup")),
-            Value::from(role.text("kind")),
-            Value::from(role.text("name"))
-        );
-        errors.invalid_json(&path, shown, "cannot change roleRef");
+        _ => {}
     }
 }

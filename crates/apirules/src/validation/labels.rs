@@ -64,3 +64,24 @@ pub(crate) fn is_empty_selector(selector: &Value) -> bool {
     selector.map("matchLabels").is_none_or(serde_json::Map::is_empty)
         && selector.list("matchExpressions").is_empty()
 }
+
+/// A label selector in JSON, its fields in the order of Go's types.
+pub(crate) fn as_go_writes(selector: &Value) -> String {
+    let ordered = |value: &Value, names: &[&str], write: &dyn Fn(&Value) -> String| {
+        let fields = names.iter().filter(|name| value.has(name));
+        let fields: Vec<String> = fields
+            .map(|name| format!("{name:?}:{}", write(value.at(name))))
+            .collect();
+        format!("{{{}}}", fields.join(","))
+    };
+    let expressions = |value: &Value| match value.as_array() {
+        Some(all) => {
+            let all = all
+                .iter()
+                .map(|e| ordered(e, &["key", "operator", "values"], &Value::to_string));
+            format!("[{}]", all.collect::<Vec<_>>().join(","))
+        }
+        None => value.to_string(),
+    };
+    ordered(selector, &["matchLabels", "matchExpressions"], &expressions)
+}

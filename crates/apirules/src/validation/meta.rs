@@ -146,11 +146,32 @@ fn validate_owners(owners: &[Value], path: &Path, errors: &mut Errors) {
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
                 );
-                errors.invalid(path, Value::Array(owners.to_vec()), detail);
+                errors.invalid_json(path, as_go_writes(owners), detail);
             }
             None => controller = Some(this),
         }
     }
+}
+
+/// Owner references in JSON, their fields in the order of Go's type.
+fn as_go_writes(owners: &[Value]) -> String {
+    let names = [
+        "apiVersion",
+        "kind",
+        "name",
+        "uid",
+        "controller",
+        "blockOwnerDeletion",
+    ];
+    let one = |owner: &Value| {
+        let fields = names.iter().filter(|name| owner.has(name));
+        let fields: Vec<String> = fields
+            .map(|name| format!("{name:?}:{}", owner.at(name)))
+            .collect();
+        format!("{{{}}}", fields.join(","))
+    };
+    let all: Vec<String> = owners.iter().map(one).collect();
+    format!("[{}]", all.join(","))
 }
 
 fn validate_finalizers(finalizers: &[Value], path: &Path, errors: &mut Errors) {

@@ -1,4 +1,5 @@
 //! Registry strategies: what the server sets itself, and what it refuses, per kind.
+mod job_policies;
 mod jobs;
 mod kinds;
 pub mod labels;
@@ -6,6 +7,8 @@ pub(crate) mod meta;
 pub(crate) mod names;
 mod nodes;
 pub(crate) mod pod;
+mod rbac_kinds;
+pub mod services;
 mod strategy;
 mod workload_status;
 mod workloads;

@@ -9,6 +9,27 @@ use crate::read::Read;
 pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = Path::new("spec");
     validate_ranges(new.at("spec"), &path.child("podCIDRs"), errors);
+    taints(new, errors);
+    let Some(old) = old else { return };
+    // A real server looks at them twice.
+    taints(new, errors);
+    let (before, after) = (old.at("spec"), new.at("spec"));
+    let ranges = pod_ranges(before);
+    if !ranges.is_empty() && ranges != pod_ranges(after) {
+        let detail = "node updates may not change podCIDR except from \"\" to valid";
+        errors.forbidden(&path.child("podCIDRs"), detail);
+    }
+    if before.text("externalID") != after.text("externalID") {
+        errors.forbidden(&path.child("externalID"), "may not be updated");
+    }
+    let provider = before.text("providerID");
+    if !provider.is_empty() && provider != after.text("providerID") {
+        let detail = "node updates may not change providerID except from \"\" to valid";
+        errors.forbidden(&path.child("providerID"), detail);
+    }
+}
+
+fn taints(new: &Value, errors: &mut Errors) {
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (i, taint) in new.at("spec").list("taints").iter().enumerate() {
         // A real server names this path so.
@@ -39,18 +60,6 @@ pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Errors) {
             }
         }
         seen.push((key, effect));
-    }
-    let Some(old) = old else { return };
-    let (before, after) = (old.at("spec"), new.at("spec"));
-    let ranges = pod_ranges(before);
-    if !ranges.is_empty() && ranges != pod_ranges(after) {
-        let detail = "node updates may not change podCIDR except from \"\" to valid";
-        errors.forbidden(&path.child("podCIDRs"), detail);
-    }
-    let provider = before.text("providerID");
-    if !provider.is_empty() && provider != after.text("providerID") {
-        let detail = "node updates may not change providerID except from \"\" to valid";
-        errors.forbidden(&path.child("providerID"), detail);
     }
 }
 

@@ -3,7 +3,7 @@
 use model::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ResourceRef, pod};
+use super::{ResourceRef, pod, services};
 use crate::read::{Read, copy_field, object_mut};
 
 /// How a kind treats status and generation.
@@ -46,8 +46,8 @@ fn manners(resource: &ResourceRef<'_>) -> Manners {
         | ("policy", "poddisruptionbudgets")
         | ("", "replicationcontrollers")
         | ("networking.k8s.io", "ingresses")
-        | ("flowcontrol.apiserver.k8s.io", _) => BOTH,
-        ("networking.k8s.io", "networkpolicies") | ("scheduling.k8s.io", "priorityclasses") => GENERATION,
+        | ("flowcontrol.apiserver.k8s.io" | "apiextensions.k8s.io", _) => BOTH,
+        ("networking.k8s.io", "networkpolicies") => GENERATION,
         ("admissionregistration.k8s.io", "validatingadmissionpolicies") => BOTH,
         ("admissionregistration.k8s.io", _) => GENERATION,
         ("autoscaling", _)
@@ -72,12 +72,28 @@ fn manners(resource: &ResourceRef<'_>) -> Manners {
 pub(super) fn prepare_create(resource: &ResourceRef<'_>, object: &mut Value, now: Timestamp) {
     match (resource.group, resource.resource, resource.subresource) {
         ("", "pods", "") => {
-            pod::prepare_create(object);
+            pod::prepare_create(object, now);
             set_generation(object, 1);
             return;
         }
         ("", "namespaces", "") => prepare_namespace(object),
-        ("", "nodes", "") => return,
+        ("", "nodes", "") => {
+            drop_fields(object, &Value::Null, &["configSource"]);
+            return;
+        }
+        ("", "serviceaccounts", "") => name_secrets_alone(object),
+        ("coordination.k8s.io", "leases", "") => drop_fields(object, &Value::Null, &LEASE_FIELDS),
+        // Counted from the start, but never on.
+        ("scheduling.k8s.io", "priorityclasses", "") => set_generation(object, 1),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "") => {
+            prepare_definition(object);
+            set_generation(object, 1);
+        }
+        ("apps", "daemonsets", "") => {
+            clear_status(resource, object);
+            set_generation(object, 1);
+            set_template_generation(object, template_generation(object).max(1));
+        }
         ("", "persistentvolumes", "") => {
             object["status"] = json!({"phase": "Pending",
                 "lastPhaseTransitionTime": model::time::rfc3339_seconds(now)});
@@ -96,6 +112,60 @@ pub(super) fn prepare_create(resource: &ResourceRef<'_>, object: &mut Value, now
     }
     if (resource.group, resource.resource) == ("batch", "jobs") {
         super::jobs::prepare_job(object);
+    }
+}
+
+/// Of what its secrets are called only the name counts.
+fn name_secrets_alone(object: &mut Value) {
+    for secret in object
+        .get_mut("secrets")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        *secret = match secret.text("name") {
+            "" => json!({}),
+            name => json!({"name": name}),
+        };
+    }
+}
+
+/// Coordinated leader election is not switched on by default.
+const LEASE_FIELDS: [&str; 2] = ["strategy", "preferredHolder"];
+
+/// Fields of features that are off, or gone, stay where they are already.
+fn drop_fields(new: &mut Value, old: &Value, fields: &[&str]) {
+    for field in fields {
+        if !old.at("spec").has(field)
+            && let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut)
+        {
+            spec.remove(*field);
+        }
+    }
+}
+
+/// Objects of a new kind are stored in its storage version.
+fn prepare_definition(object: &mut Value) {
+    let versions = object.at("spec").list("versions").iter();
+    let mut storage = versions.filter(|v| v.flag("storage")).map(|v| v.text("name"));
+    let storage: Vec<&str> = storage.next().into_iter().collect();
+    object["status"] = json!({"storedVersions": storage});
+}
+
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// Daemon sets counted their templates once; the count lives on in an annotation.
+fn template_generation(object: &Value) -> i64 {
+    let annotations = object.at("metadata").at("annotations");
+    annotations.text(TEMPLATE_GENERATION).parse().unwrap_or(0)
+}
+
+fn set_template_generation(object: &mut Value, count: i64) {
+    if let Some(annotations) = object
+        .get_mut("metadata")
+        .and_then(|m| object_mut(m, "annotations"))
+    {
+        annotations.insert(TEMPLATE_GENERATION.to_owned(), json!(count.to_string()));
     }
 }
 
@@ -166,11 +236,20 @@ pub(super) fn prepare_update(resource: &ResourceRef<'_>, new: &mut Value, old: &
             copy_field(new, old, "spec");
             prepare_namespace_update(new);
         }
-        ("", "serviceaccounts" | "secrets" | "configmaps" | "events") => {}
+        ("", "nodes") => drop_fields(new, old, &["configSource"]),
+        ("coordination.k8s.io", "leases") => drop_fields(new, old, &LEASE_FIELDS),
+        ("", "serviceaccounts") => name_secrets_alone(new),
         _ => {}
     }
     if manners.status {
         copy_field(new, old, "status");
+    }
+    if (resource.group, resource.resource) == ("", "services") {
+        services::drop_unused(new, old);
+    }
+    if (resource.group, resource.resource) == ("apps", "daemonsets") {
+        let same = new.at("spec").at("template") == old.at("spec").at("template");
+        set_template_generation(new, template_generation(old) + i64::from(!same));
     }
     if manners.generation && changed(manners, new, old) {
         set_generation(new, generation.unwrap_or(0) + 1);
@@ -229,9 +308,8 @@ fn restore_system_fields(new: &mut Value, old: &Value, generation: Option<i64>) 
     let Some(meta) = new.get_mut("metadata").filter(|m| m.is_object()) else {
         return;
     };
-    match generation {
-        Some(generation) => meta["generation"] = json!(generation),
-        None => copy_field(meta, before, "generation"),
+    if let Some(generation) = generation {
+        meta["generation"] = json!(generation);
     }
     if meta.text("namespace").is_empty() {
         copy_field(meta, before, "namespace");

@@ -18,7 +18,7 @@ pub(super) fn validate(resource: &ResourceRef<'_>, new: &Value, old: Option<&Val
         "replicasets" => replica_set(spec, before, errors),
         "statefulsets" => stateful_set(spec, before, errors),
         "daemonsets" => daemon_set(spec, before, errors),
-        "controllerrevisions" => controller_revision(new, old, errors),
+        "controllerrevisions" => super::kinds::controller_revision(new, old, errors),
         "jobs" => job(new, old, errors),
         "cronjobs" => cron_job(spec, errors),
         "poddisruptionbudgets" => disruption_budget(spec, errors),
@@ -36,7 +36,13 @@ pub(super) fn non_negative(object: &Value, fields: &[&str], path: &Path, errors:
 
 pub(super) fn unchanged(new: &Value, old: Option<&Value>, field: &str, path: &Path, errors: &mut Errors) {
     if old.is_some_and(|old| old.at(field) != new.at(field)) {
-        errors.invalid(&path.child(field), new.at(field).clone(), IMMUTABLE);
+        match field {
+            "selector" if new.has(field) => {
+                let shown = super::labels::as_go_writes(new.at(field));
+                errors.invalid_json(&path.child(field), shown, IMMUTABLE);
+            }
+            _ => errors.invalid(&path.child(field), new.at(field).clone(), IMMUTABLE),
+        }
     }
 }
 
@@ -61,8 +67,11 @@ fn validate_template(spec: &Value, path: &Path, matched: bool, errors: &mut Erro
     validate_selector(selector, &path, &mut selector_errors);
     if matched && !selector_errors.is_empty() {
         // A selector that cannot be read selects nothing that could be compared.
-        let owner = spec.at("selector").clone();
-        errors.invalid(&selector_path, owner, "invalid label selector");
+        errors.invalid_json(
+            &selector_path,
+            super::labels::as_go_writes(selector),
+            "invalid label selector",
+        );
         return;
     }
     let missed = selector.is_null()
@@ -294,11 +303,12 @@ fn stateful_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
         "" => errors.required(path, ""),
         "OnDelete" => {
             if !rolling.is_null() {
-                errors.invalid(
-                    &at,
-                    rolling.clone(),
-                    "only allowed for updateStrategy 'RollingUpdate'",
+                let shown = format!(
+                    "{{\"Partition\":{},\"MaxUnavailable\":{}}}",
+                    rolling.int("partition").unwrap_or(0),
+                    rolling.at("maxUnavailable")
                 );
+                errors.invalid_json(&at, shown, "only allowed for updateStrategy 'RollingUpdate'");
             }
         }
         "RollingUpdate" => {
@@ -376,10 +386,13 @@ fn with_claim_volumes(spec: &Value) -> Value {
 fn daemon_set(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = Path::new("spec");
     unchanged(spec, old, "selector", &path, errors);
+    let before = errors.0.len();
     validate_selector(spec.at("selector"), &path.child("selector"), errors);
+    let readable = errors.0.len() == before;
     let labels = spec.at("template").at("metadata").at("labels");
     let selector = spec.at("selector");
-    if selector.is_null() || (!is_empty_selector(selector) && !selector_matches(selector, labels)) {
+    if readable && (selector.is_null() || !is_empty_selector(selector) && !selector_matches(selector, labels))
+    {
         let at = path.child("template").child("metadata").child("labels");
         errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
     }
@@ -417,19 +430,6 @@ fn daemon_rolling(rolling: &Value, path: &Path, errors: &mut Errors) {
         errors.invalid(&up, bad, "may not be set when maxUnavailable is non-zero");
     } else if unavailable == 0 && surge == 0 {
         errors.required(&down, "cannot be 0 when maxSurge is 0");
-    }
-}
-
-fn controller_revision(new: &Value, old: Option<&Value>, errors: &mut Errors) {
-    non_negative(new, &["revision"], &Path::new(""), errors);
-    let path = Path::new("data");
-    match old {
-        None if new.at("data").is_null() => errors.required(&path, "data is mandatory"),
-        None if !new.at("data").is_object() => errors.required(&path, "data must be a valid JSON object"),
-        Some(old) if old.at("data") != new.at("data") => {
-            errors.invalid(&path, new.at("data").clone(), IMMUTABLE);
-        }
-        _ => {}
     }
 }
 

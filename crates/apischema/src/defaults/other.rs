@@ -18,6 +18,7 @@ pub(super) fn apply(group: &str, kind: &str, object: &mut Object) {
     match (group, kind) {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => custom_resource_definition(object),
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => queuing(object),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => subjects(object),
         ("resource.k8s.io", "ResourceClaim") => device_requests(at(object, &["spec", "devices"])),
         ("resource.k8s.io", "ResourceClaimTemplate") => {
             device_requests(at(object, &["spec", "spec", "devices"]))
@@ -125,6 +126,21 @@ fn custom_resource_definition(object: &mut Object) {
         .map(|version| text(version, "name").to_owned());
     if let (Some(status), Some(storage)) = (made(object, "status"), storage) {
         set_default(status, "storedVersions", json!([storage]));
+    }
+}
+
+/// Users and groups are the authorizer's; service accounts are of the core group.
+fn subjects(object: &mut Object) {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    if let Some(role) = at(object, &["roleRef"])
+        && text(role, "apiGroup").is_empty()
+    {
+        role.insert("apiGroup".to_owned(), Value::from(GROUP));
+    }
+    for subject in each(object, "subjects") {
+        if text(subject, "apiGroup").is_empty() && matches!(text(subject, "kind"), "User" | "Group") {
+            subject.insert("apiGroup".to_owned(), Value::from(GROUP));
+        }
     }
 }
 

@@ -52,6 +52,11 @@ fn request(attributes: &Attributes) -> Request<'_> {
     }
 }
 
+/// Whether the namespace takes anything new.
+pub(crate) fn lifecycle(server: &ApiServer, attributes: &Attributes) -> Result<(), Status> {
+    rules::lifecycle(&request(attributes), &StoreLookup(server)).map_err(refused)
+}
+
 pub(super) fn mutate(sight: &Sight<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
     let mut suffix = || sight.server.name_suffix();
     let lookup = StoreLookup(sight.server);

@@ -1,7 +1,8 @@
 //! Admission: built-in plugins, then webhooks, then quota; plugins and webhooks once more after webhooks' patches.
-mod builtin;
+pub(crate) mod builtin;
 mod conditions;
 mod matching;
+mod policies;
 mod review;
 pub(crate) mod transport;
 mod webhooks;
@@ -54,6 +55,7 @@ pub(crate) async fn validate(
     }
     sight.check_grant(object, old)?;
     let mut warnings = builtin::validate(&sight, object, old)?;
+    warnings.extend(policies::validate(&sight, object, old).await?);
     warnings.extend(webhooks::validate(&sight, object, old).await?);
     builtin::charge_quota(&sight, object, old).await?;
     Ok(warnings)
@@ -90,6 +92,16 @@ impl Sight<'_> {
     fn namespace_labels(&self, name: &str) -> Value {
         let found = self.server.store().get(&StorageKey::new("", "namespaces"), name);
         found.map_or(Value::Null, |n| n.bare()["metadata"]["labels"].clone())
+    }
+
+    /// The namespace of the request; null for what has none.
+    fn namespace_object(&self) -> Value {
+        let own = self.attributes;
+        let Some(name) = own.namespace.as_deref().filter(|_| own.namespaced) else {
+            return Value::Null;
+        };
+        let found = self.server.store().get(&StorageKey::new("", "namespaces"), name);
+        found.map_or(Value::Null, |n| n.bare())
     }
 
     /// The same resource in the other versions it is served in.

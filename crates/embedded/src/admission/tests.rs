@@ -236,3 +236,36 @@ async fn a_quota_is_charged_and_then_refuses() {
         "pods \"two\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1";
     assert_eq!((code, refused["message"].as_str().unwrap()), (403, words));
 }
+
+#[tokio::test]
+async fn a_bound_admission_policy_refuses_what_its_expressions_refuse() {
+    let server = server().await;
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "images"}, "spec": {
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                "operations": ["CREATE"], "resources": ["pods"]}]},
+            "variables": [{"name": "images", "expression": "object.spec.containers.map(c, c.image)"}],
+            "validations": [{"expression": "variables.images.all(i, i != 'nginx')",
+                "messageExpression": "'no nginx in ' + object.metadata.namespace"}]}});
+    let path = format!("{group}/validatingadmissionpolicies");
+    let (code, answer) = post(&server, &path, &policy).await;
+    assert_eq!(code, 201, "{answer}");
+    let pods = "/api/v1/namespaces/default/pods";
+    assert_eq!(post(&server, pods, &pod("unbound")).await.0, 201);
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "everywhere"}, "spec": {"policyName": "images", "validationActions": ["Deny"]}});
+    let path = format!("{group}/validatingadmissionpolicybindings");
+    let (code, answer) = post(&server, &path, &binding).await;
+    assert_eq!(code, 201, "{answer}");
+    let (code, answer) = post(&server, pods, &pod("bound")).await;
+    assert_eq!(code, 422, "{answer}");
+    assert_eq!(
+        answer["message"],
+        "pods \"bound\" is forbidden: ValidatingAdmissionPolicy 'images' with binding 'everywhere' denied request: \
+         no nginx in default"
+    );
+    let mut other = pod("other");
+    other["spec"]["containers"][0]["image"] = json!("busybox");
+    assert_eq!(post(&server, pods, &other).await.0, 201);
+}

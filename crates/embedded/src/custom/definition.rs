@@ -52,21 +52,21 @@ pub(super) fn resources(crd: Arc<Crd>) -> Vec<Resource> {
 fn resource(crd: &Arc<Crd>, version: &CrdVersion, storage: &str) -> Resource {
     let verbs = || ["get", "patch", "update"].map(str::to_owned).to_vec();
     let mut subresources = Vec::new();
-    if version.scale.is_some() {
-        subresources.push(Subresource {
-            name: "scale".to_owned(),
-            group: "autoscaling".to_owned(),
-            version: "v1".to_owned(),
-            kind: "Scale".to_owned(),
-            verbs: verbs(),
-        });
-    }
     if version.status {
         subresources.push(Subresource {
             name: "status".to_owned(),
             group: crd.group.clone(),
             version: version.name.clone(),
             kind: crd.kind.clone(),
+            verbs: verbs(),
+        });
+    }
+    if version.scale.is_some() {
+        subresources.push(Subresource {
+            name: "scale".to_owned(),
+            group: "autoscaling".to_owned(),
+            version: "v1".to_owned(),
+            kind: "Scale".to_owned(),
             verbs: verbs(),
         });
     }
@@ -101,7 +101,7 @@ fn version_hash(group: &str, version: &str, kind: &str) -> String {
 }
 
 /// Versions as Kubernetes ranks them: `v2` over `v1` over `v1beta1` over `v1alpha1` over anything else.
-fn by_priority(a: &str, b: &str) -> std::cmp::Ordering {
+pub(super) fn by_priority(a: &str, b: &str) -> std::cmp::Ordering {
     rank(a).cmp(&rank(b)).then_with(|| b.cmp(a))
 }
 

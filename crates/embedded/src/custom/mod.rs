@@ -58,7 +58,16 @@ pub(crate) fn reload(server: &ApiServer) {
 
 /// What is wrong with a definition.
 pub(crate) fn validate_definition(value: &Value) -> Vec<FieldError> {
-    Crd::parse(value).err().unwrap_or_default()
+    let mut errors = Crd::parse(value).err().unwrap_or_default();
+    errors.extend(apiextensions::stored_version_errors(value));
+    errors
+}
+
+/// What is wrong with a changed definition.
+pub(crate) fn validate_changed_definition(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = apiextensions::update_errors(new, old);
+    errors.extend(apiextensions::stored_version_errors(new));
+    errors
 }
 
 impl CustomVersion {
@@ -74,6 +83,13 @@ impl CustomVersion {
         (&self.crd, self.own())
     }
 
+    /// Where a field that selectors may name is in the object.
+    pub(crate) fn selectable_pointer(&self, field: &str) -> Option<String> {
+        let path = format!(".{field}");
+        let known = self.own()?.selectable_fields.contains(&path);
+        known.then(|| path.replace('.', "/"))
+    }
+
     pub(crate) fn scale(&self) -> Option<ScalePaths> {
         self.own()?.scale.as_ref().map(ScalePaths::of)
     }
@@ -81,12 +97,20 @@ impl CustomVersion {
     /// Said to everybody who uses a deprecated version.
     pub(crate) fn deprecation(&self) -> Option<String> {
         let own = self.own().filter(|v| v.deprecated)?;
-        let said = own.deprecation_warning.clone();
-        Some(
-            said.unwrap_or_else(|| {
-                format!("{}/{} {} is deprecated", self.crd.group, own.name, self.crd.kind)
-            }),
-        )
+        if let Some(said) = &own.deprecation_warning {
+            return Some(said.clone());
+        }
+        let (group, kind) = (&self.crd.group, &self.crd.kind);
+        let better = self
+            .crd
+            .versions
+            .iter()
+            .find(|v| v.served && !v.deprecated && definition::by_priority(&own.name, &v.name).is_lt());
+        let mut said = format!("{group}/{} {kind} is deprecated", own.name);
+        if let Some(better) = better {
+            said.push_str(&format!("; use {group}/{} {kind}", better.name));
+        }
+        Some(said)
     }
 
     pub(crate) fn columns(&self) -> Vec<Value> {
@@ -133,11 +157,15 @@ impl CustomVersion {
     }
 
     pub(crate) fn schema(&self) -> Option<Schema<'_>> {
-        let own = self.own()?;
+        self.schema_of(&self.version)
+    }
+
+    /// The schema of any version of the kind.
+    pub(crate) fn schema_of(&self, version: &str) -> Option<Schema<'_>> {
+        let own = self.crd.version(version)?;
         Some(Schema {
             table: &own.table,
             ty: own.ty,
-            custom: true,
         })
     }
 
@@ -153,6 +181,14 @@ impl CustomVersion {
     pub(crate) fn default(&self, value: &mut Value) {
         if let Some(own) = self.own() {
             own.default(value);
+        }
+    }
+
+    /// What the storage version does not know goes, and its defaults are filled in.
+    pub(crate) fn settle_in_storage(&self, value: &mut Value) {
+        if let Some(storage) = self.crd.storage_version().filter(|v| v.name != self.version) {
+            storage.prune(value);
+            storage.default(value);
         }
     }
 
@@ -238,6 +274,11 @@ impl CustomVersion {
             None => validation::validate_create(&reference, new),
             Some(old) => validation::validate_update(&reference, new, old),
         };
+        let kind = new["kind"].as_str().unwrap_or_default();
+        if kind != resource.kind {
+            let why = format!("must be {}", resource.kind);
+            errors.push(FieldError::invalid("kind", format!("{kind:?}"), why));
+        }
         if let Some(own) = self.own() {
             errors.extend(self.scale_error(new));
             errors.extend(own.validate(new, old));

@@ -79,8 +79,7 @@ pub(crate) async fn create(
         }
         attributes.name = metadata::name(&candidate).to_owned();
         match finish(call, target, &attributes, candidate, options.dry_run).await {
-            Ok((shown, more)) => {
-                warnings.extend(more);
+            Ok(shown) => {
                 return Ok(Outcome {
                     shown,
                     warnings,
@@ -102,20 +101,17 @@ async fn finish(
     attributes: &Attributes,
     mut object: Value,
     dry_run: bool,
-) -> Result<(Shown, Warnings), Status> {
+) -> Result<Shown, Status> {
     let resource = &target.resource;
-    pipeline::prepare_for_create(&call.server, resource, &mut object);
+    pipeline::prepare_for_create(&call.server, resource, &mut object)?;
     let errors = pipeline::validate_create(resource, &object);
     if !errors.is_empty() {
-        return Err(Status::invalid(
-            &resource.group,
-            &resource.kind,
-            &attributes.name,
-            &errors,
-        ));
+        let kind = object["kind"].as_str().unwrap_or(&resource.kind);
+        return Err(Status::invalid(&resource.group, kind, &attributes.name, &errors));
     }
-    let mut warnings = pipeline::create_warnings(resource, &object);
-    warnings.extend(admission::validate(&call.server, attributes, Some(&object), None).await?);
+    // Said even where the request fails in the end.
+    call.warn(pipeline::create_warnings(resource, &object));
+    call.warn(admission::validate(&call.server, attributes, Some(&object), None).await?);
     let key = object_key(target.namespace.as_deref(), &attributes.name);
     let exists = || {
         let mut out = Status::already_exists(&resource.group, &resource.plural, &attributes.name);
@@ -132,7 +128,8 @@ async fn finish(
         if call.store().get(&resource.storage, &key).is_some() {
             return Err(exists());
         }
-        return Ok((Shown::Value(object), warnings));
+        let object = pipeline::as_if_stored(&call.server, resource, object).await?;
+        return Ok(Shown::Value(object));
     }
     let stored = pipeline::to_storage(&call.server, resource, object).await?;
     let extract = fields::extractor(&resource.storage);
@@ -149,7 +146,7 @@ async fn finish(
     })?;
     super::read::settled(call, committed.revision).await?;
     crate::controllers::created(&call.server, resource, &committed);
-    Ok((Shown::Stored(committed), warnings))
+    Ok(Shown::Stored(committed))
 }
 
 /// The object's namespace is the request's.
@@ -224,7 +221,6 @@ fn fill_system_fields(call: &Call, object: &mut Value) -> Result<(), Status> {
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "selfLink",
-        "generation",
     ] {
         metadata::remove(object, field);
     }

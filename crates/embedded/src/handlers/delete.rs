@@ -200,7 +200,7 @@ impl DeleteOptions {
             ));
         }
         if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
-            let supported = "supported values: \"Background\", \"Foreground\", \"Orphan\"";
+            let supported = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
             let kind = FieldErrorKind::NotSupported;
             errors.push(FieldError::new(
                 "propagationPolicy",
@@ -213,6 +213,10 @@ impl DeleteOptions {
 
     /// The finalizer that carries out the propagation, given the ones there are.
     pub(super) fn finalizers(&self, resource: &Resource, now: &[String]) -> Vec<String> {
+        if resource.plural == "events" && resource.custom.is_none() {
+            // Nothing is collected after events.
+            return now.to_vec();
+        }
         let default = match (resource.group.as_str(), resource.plural.as_str()) {
             ("batch", "jobs") | ("", "replicationcontrollers") => "Orphan",
             _ => "",

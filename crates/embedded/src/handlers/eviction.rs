@@ -31,8 +31,51 @@ pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Statu
     delete_options.dry_run = dry;
     let mut target = target.clone();
     target.subresource = None;
+    if !dry {
+        announce(call, &target).await?;
+    }
     delete::delete(call, &target, &delete_options).await?;
     subresource::success(201)
+}
+
+/// The pod carries the reason of its end as a condition.
+async fn announce(call: &Call, target: &Target) -> Result<(), Status> {
+    let mut status = target.clone();
+    status.subresource = Some("status".to_owned());
+    let options = WriteOptions::internal(false);
+    let edit = Edit {
+        call,
+        target: &status,
+        options: &options,
+        options_kind: "UpdateOptions",
+        track: false,
+        wants_version: false,
+    };
+    let now = rfc3339_seconds(call.server.now());
+    edit.run(|old| Ok((disrupted(old, &now), Vec::new()))).await?;
+    Ok(())
+}
+
+fn disrupted(pod: &Value, now: &str) -> Value {
+    let mut out = pod.clone();
+    let mut condition = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastProbeTime": null, "lastTransitionTime": now,
+    });
+    let conditions = &mut out["status"]["conditions"];
+    match conditions.as_array_mut() {
+        Some(list) => match list.iter_mut().find(|c| c["type"] == "DisruptionTarget") {
+            Some(found) => {
+                if found["status"] == "True" {
+                    condition["lastTransitionTime"] = found["lastTransitionTime"].clone();
+                }
+                *found = condition;
+            }
+            None => list.push(condition),
+        },
+        None => *conditions = json!([condition]),
+    }
+    out
 }
 
 /// Pods that have ended, are going, or never started do not count for anybody.

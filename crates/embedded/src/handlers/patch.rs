@@ -91,6 +91,7 @@ async fn patch(
     options: &WriteOptions,
     kind: PatchType,
 ) -> Result<Outcome, Status> {
+    super::read::find(call, target)?;
     let document = match kind {
         PatchType::Json => Value::Null,
         _ => pipeline::parse_merge_patch(&call.body, target)?,
@@ -186,7 +187,8 @@ async fn apply(call: &Call, target: &Target, options: &WriteOptions) -> Result<O
         now: call.server.now(),
     };
     for _ in 0..2 {
-        if call.store().get(&target.resource.storage, &key).is_some() || target.subresource.is_some() {
+        let upserts = target.subresource.is_none() || pipeline::creates_on_update(target);
+        if call.store().get(&target.resource.storage, &key).is_some() || !upserts {
             break;
         }
         let object = pipeline::apply(&target.resource, &Value::Null, &applied, &writer, force)?;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::catalog::Resource;
+use crate::negotiate;
 use crate::route::Target;
 use crate::selector::{self, Selection};
 use crate::service::Call;
@@ -17,6 +18,7 @@ use crate::status::Status;
 use crate::store::{Stored, object_key};
 
 pub(crate) async fn get(call: &Call, target: &Target) -> Result<Answer, Status> {
+    acceptable(call, target)?;
     if let Some(text) = call
         .query
         .get("resourceVersion")
@@ -28,6 +30,16 @@ pub(crate) async fn get(call: &Call, target: &Target) -> Result<Answer, Status> 
     let stored = find(call, target)?;
     settled(call, stored.revision).await?;
     show::object(call, &target.resource, 200, Shown::Stored(stored)).await
+}
+
+/// Custom kinds refuse all that they do not know in the same words.
+fn acceptable(call: &Call, target: &Target) -> Result<(), Status> {
+    let refused = negotiate::form(call.header("accept")).err();
+    match refused {
+        None => Ok(()),
+        Some(_) if target.resource.custom.is_some() => Err(negotiate::unknown_form()),
+        Some(status) => Err(status),
+    }
 }
 
 /// The object of a target, or 404.
@@ -43,6 +55,7 @@ pub(crate) async fn settled(call: &Call, revision: u64) -> Result<(), Status> {
 }
 
 pub(crate) async fn list(call: &Call, target: &Target) -> Result<Answer, Status> {
+    acceptable(call, target)?;
     let request = ListRequest::parse(call, &target.resource)?;
     let selection = selection(call, target)?;
     let (revision, objects) = read(call, target, &request, &selection)?;
@@ -309,7 +322,8 @@ impl ContinueToken {
             ))
         };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| bad(&e.to_string()))?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
+        let value: Value =
+            serde_json::from_slice(&bytes).map_err(|e| bad(&apimerge::go_json_error(&bytes, &e)))?;
         if value["v"] != "meta.k8s.io/v1" {
             return Err(bad("server does not recognize this encoded version"));
         }

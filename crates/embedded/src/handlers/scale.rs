@@ -1,17 +1,20 @@
 //! The scale subresource: replicas of a workload, whatever its kind.
 
+use apimerge::ssa::PathElement;
 use serde_json::{Value, json};
 
 use super::update::Edit;
 use super::{create, read};
 use crate::answer::Answer;
-use crate::negotiate;
+use crate::negotiate::{self, Form};
+use crate::pipeline::{self, Writer};
 use crate::query::WriteOptions;
 use crate::route::Target;
 use crate::service::Call;
 use crate::show;
 use crate::status::Status;
-use crate::{decode, metadata, pipeline};
+use crate::table;
+use crate::{decode, metadata};
 
 /// Where a kind keeps its replicas, as JSON pointers.
 struct Paths {
@@ -38,16 +41,7 @@ fn paths(target: &Target) -> Paths {
 pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<Answer, Status> {
     let paths = paths(target);
     if verb == "get" {
-        let stored = read::find(call, target)?;
-        read::settled(call, stored.revision).await?;
-        let object = show::served_value(&call.server, &target.resource, &stored).await?;
-        if target.resource.custom.is_some() && object.pointer(&paths.spec).is_none() {
-            let path = paths.spec.replace('/', ".");
-            return Err(Status::internal(format!(
-                "the spec replicas field {path:?} does not exist"
-            )));
-        }
-        return answer(call, 200, &scale_of(&object, &paths));
+        return read_scale(call, target, &paths).await;
     }
     let kind = if verb == "patch" {
         "PatchOptions"
@@ -63,12 +57,15 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
         .trim()
         .to_owned();
     let sent = match verb {
-        "update" => decode::of_kind(call, "autoscaling", "v1", "Scale")?,
+        "update" => sent(call, target)?,
         _ => Value::Null,
     };
-    if verb == "update" {
-        create::check_name(target, &mut sent.clone())?;
-    }
+    let writer = Writer {
+        manager: &create::manager(call, &options),
+        subresource: "scale",
+        now: call.server.now(),
+    };
+    let force = options.force.unwrap_or(false);
     let edit = Edit {
         call,
         target,
@@ -78,45 +75,122 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
         } else {
             "UpdateOptions"
         },
-        track: true,
+        track: false,
         wants_version: false,
     };
     let outcome = edit
         .run(|old| {
-            let wanted = match verb {
+            let live = scale_of(old, &paths);
+            let mut wanted = match verb {
                 "update" => sent.clone(),
-                _ => patched(call, target, &media, &scale_of(old, &paths))?,
+                _ if media == APPLY => apply(call, target, &live, &writer, force)?,
+                _ => patched(call, target, &media, &live)?,
             };
-            let replicas = wanted
-                .pointer("/spec/replicas")
-                .and_then(Value::as_i64)
-                .unwrap_or(0);
-            if replicas < 0 {
-                let why = "must be greater than or equal to 0";
-                let error = model::field::FieldError::invalid("spec.replicas", replicas.to_string(), why);
-                return Err(Status::invalid("autoscaling", "Scale", target.name(), &[error]));
+            if media != APPLY {
+                pipeline::track_scale(target, &live, &mut wanted, &writer);
             }
-            let mut new = old.clone();
-            put(&mut new, &paths.spec, replicas.into());
-            if let Some(version) = metadata::get(&wanted, "resourceVersion") {
-                metadata::set(&mut new, "resourceVersion", version.clone());
-            }
-            Ok((new, Vec::new()))
+            Ok((scaled(target, &paths, old, &wanted)?, Vec::new()))
         })
         .await?;
     let object = outcome.shown.into_value(&call.server, &target.resource).await?;
-    Ok(answer(call, 200, &scale_of(&object, &paths))?.with_warnings(outcome.warnings))
+    Ok(answer(call, 200, scale_of(&object, &paths))?.with_warnings(outcome.warnings))
 }
 
-fn answer(call: &Call, code: u16, scale: &Value) -> Result<Answer, Status> {
+async fn read_scale(call: &Call, target: &Target, paths: &Paths) -> Result<Answer, Status> {
+    let stored = read::find(call, target)?;
+    read::settled(call, stored.revision).await?;
+    let object = show::served_value(&call.server, &target.resource, &stored).await?;
+    if target.resource.custom.is_some() && object.pointer(&paths.spec).is_none() {
+        let path = paths.spec.replace('/', ".");
+        return Err(Status::internal(format!(
+            "the spec replicas field {path:?} does not exist"
+        )));
+    }
+    answer(call, 200, scale_of(&object, paths))
+}
+
+/// The object with the replicas that its Scale wants.
+fn scaled(target: &Target, paths: &Paths, old: &Value, wanted: &Value) -> Result<Value, Status> {
+    let replicas = wanted
+        .pointer("/spec/replicas")
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    if replicas < 0 {
+        let why = "must be greater than or equal to 0";
+        let error = model::field::FieldError::invalid("spec.replicas", replicas.to_string(), why);
+        return Err(Status::invalid("autoscaling", "Scale", target.name(), &[error]));
+    }
+    let mut new = old.clone();
+    put(&mut new, &paths.spec, replicas.into());
+    let owners = apimerge::ssa::from_scale(
+        metadata::get(old, "managedFields"),
+        metadata::get(wanted, "managedFields"),
+        &target.resource.api_version(),
+        &paths.elements(),
+    );
+    apimerge::ssa::set_managed_fields(&mut new, owners);
+    if let Some(version) = metadata::get(wanted, "resourceVersion") {
+        metadata::set(&mut new, "resourceVersion", version.clone());
+    }
+    Ok(new)
+}
+
+const APPLY: &str = "application/apply-patch+yaml";
+
+impl Paths {
+    /// Where the replicas are, for field ownership.
+    fn elements(&self) -> Vec<PathElement> {
+        self.spec.split('/').skip(1).map(PathElement::field).collect()
+    }
+}
+
+fn sent(call: &Call, target: &Target) -> Result<Value, Status> {
+    let mut sent = decode::of_kind(call, "autoscaling", "v1", "Scale").map_err(|status| {
+        match target.resource.custom.is_some() && status.message.starts_with("Scale in version") {
+            true => Status::bad_request(
+                "no kind is registered for the type v1.Scale in scheme \"pkg/runtime/scheme.go:111\"",
+            ),
+            false => status,
+        }
+    })?;
+    create::check_name(target, &mut sent)?;
+    Ok(sent)
+}
+
+fn apply(
+    call: &Call,
+    target: &Target,
+    live: &Value,
+    writer: &Writer<'_>,
+    force: bool,
+) -> Result<Value, Status> {
+    if target.resource.custom.is_some() {
+        // A real server cannot either: it takes the Scale for an object of the custom kind.
+        let why = "failed to create manager for existing fields: failed to convert live object (/; autoscaling/v1, \
+                   Kind=Scale) to proper version: request to convert CR to an invalid group/version: autoscaling/v1";
+        return Err(Status::new(http::StatusCode::INTERNAL_SERVER_ERROR, "", why));
+    }
+    let mut applied = decode::yaml(&call.body)
+        .map_err(|e| Status::bad_request(format!("error decoding YAML: {}", e.message)))?;
+    if metadata::name(&applied).is_empty() {
+        metadata::set(&mut applied, "name", target.name());
+    }
+    create::place(target, &mut applied.clone())?;
+    pipeline::apply_scale(target, live, &applied, writer, force)
+}
+
+fn answer(call: &Call, code: u16, mut scale: Value) -> Result<Answer, Status> {
+    metadata::remove(&mut scale, "managedFields");
     let form = negotiate::form(call.header("accept"))?;
-    show::value_as(call, None, code, scale, form)
+    if form == Form::Table {
+        return Answer::json(code, &table::scale(&scale, call.server.now()));
+    }
+    show::value_as(call, None, code, &scale, form)
 }
 
 fn patched(call: &Call, target: &Target, media: &str, scale: &Value) -> Result<Value, Status> {
     match media {
         "application/json-patch+json" => pipeline::json_patch(scale, &call.body, target),
-        "application/apply-patch+yaml" => Err(Status::not_implemented("server-side apply to scale")),
         _ => {
             let patch: Value = serde_json::from_slice(&call.body)
                 .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
@@ -131,6 +205,9 @@ fn scale_of(object: &Value, paths: &Paths) -> Value {
         if let Some(value) = metadata::get(object, field) {
             metadata[field] = value.clone();
         }
+    }
+    if let Some(owners) = apimerge::ssa::to_scale(metadata::get(object, "managedFields"), &paths.elements()) {
+        metadata["managedFields"] = owners;
     }
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let mut status = json!({"replicas": number(&paths.status)});

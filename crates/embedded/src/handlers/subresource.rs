@@ -4,15 +4,17 @@ use model::time::rfc3339_seconds;
 use serde_json::{Value, json};
 
 use super::update::Edit;
-use super::{eviction, patch, read, scale, token, update};
+use super::{create, eviction, patch, read, scale, token, update};
+use crate::admission;
 use crate::answer::Answer;
+use crate::attributes::Operation;
 use crate::hooks::LogRequest;
 use crate::query::WriteOptions;
 use crate::route::Target;
 use crate::service::Call;
 use crate::show::{self, Shown};
 use crate::status::Status;
-use crate::{decode, metadata};
+use crate::{decode, metadata, negotiate};
 
 pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<Answer, Status> {
     let resource = &target.resource;
@@ -32,6 +34,10 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
     if !subresource.verbs.iter().any(|v| v == verb) {
         return Err(Status::method_not_allowed());
     }
+    if verb == "create" {
+        let attributes = create::attributes(call, target, Operation::Create, Value::Null);
+        admission::builtin::lifecycle(&call.server, &attributes)?;
+    }
     match (name, verb) {
         ("scale", _) => scale::handle(call, target, verb).await,
         ("log", _) => log(call, target),
@@ -41,6 +47,11 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
         (_, "get") => {
             let stored = read::find(call, target)?;
             read::settled(call, stored.revision).await?;
+            if name == "resize" {
+                // It has no table.
+                let pod = show::served_value(&call.server, resource, &stored).await?;
+                return show::value_as(call, None, 200, &pod, negotiate::form(call.header("accept"))?);
+            }
             show::object(call, resource, 200, Shown::Stored(stored)).await
         }
         (_, "update") => update::handle(call, target).await,
@@ -71,10 +82,7 @@ pub(crate) async fn binding(call: &Call, target: &Target) -> Result<Answer, Stat
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned();
-    if node.is_empty() {
-        let error = model::field::FieldError::required("target.name", "");
-        return Err(Status::invalid("", "Binding", target.name(), &[error]));
-    }
+    check_target(&binding)?;
     if let Some(uid) = metadata::get(&binding, "uid").and_then(Value::as_str)
         && *read::find(call, &target)?.uid != *uid
     {
@@ -86,12 +94,33 @@ pub(crate) async fn binding(call: &Call, target: &Target) -> Result<Answer, Stat
         target: &target,
         options: &options,
         options_kind: "CreateOptions",
-        track: true,
+        track: false,
         wants_version: false,
     };
     edit.run(|old| bound(call, &target, old, &binding, &node).map(|pod| (pod, Vec::new())))
         .await?;
     success(201)
+}
+
+/// A real server forgets to say that these are invalid values: it answers 500.
+fn check_target(binding: &Value) -> Result<(), Status> {
+    let text = |name: &str| binding["target"][name].as_str().unwrap_or_default();
+    let mut wrong = Vec::new();
+    if !matches!(text("kind"), "" | "Node") {
+        wrong.push(format!(
+            "target.kind: Unsupported value: {:?}: supported values: \"Node\", \"<empty>\"",
+            text("kind")
+        ));
+    }
+    if text("name").is_empty() {
+        wrong.push("target.name: Required value".to_owned());
+    }
+    let message = match wrong.as_slice() {
+        [] => return Ok(()),
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    Err(Status::new(http::StatusCode::INTERNAL_SERVER_ERROR, "", message))
 }
 
 fn bound(call: &Call, target: &Target, old: &Value, binding: &Value, node: &str) -> Result<Value, Status> {
@@ -128,18 +157,14 @@ fn bound(call: &Call, target: &Target, old: &Value, binding: &Value, node: &str)
         }
     }
     let now = rfc3339_seconds(call.server.now());
-    let generation = metadata::get(old, "generation").cloned();
-    set_condition(&mut pod, "PodScheduled", "True", &now, generation);
+    set_condition(&mut pod, "PodScheduled", "True", &now);
     Ok(pod)
 }
 
-fn set_condition(pod: &mut Value, kind: &str, status: &str, now: &str, generation: Option<Value>) {
-    let mut condition = json!({
+fn set_condition(pod: &mut Value, kind: &str, status: &str, now: &str) {
+    let condition = json!({
         "type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": now,
     });
-    if let Some(generation) = generation {
-        condition["observedGeneration"] = generation;
-    }
     let conditions = &mut pod["status"]["conditions"];
     if !conditions.is_array() {
         *conditions = json!([]);

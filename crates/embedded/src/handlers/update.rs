@@ -41,11 +41,17 @@ pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Statu
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let mut decoded = decode::object(call, &target.resource, options.field_validation)?;
     call.warn(std::mem::take(&mut decoded.warnings));
+    if metadata::name(&decoded.value).is_empty() {
+        let name = target.name();
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
     create::check_name(target, &mut decoded.value)?;
     create::place(target, &mut decoded.value)?;
     let key = object_key(target.namespace.as_deref(), target.name());
     let absent = call.store().get(&target.resource.storage, &key).is_none();
-    let outcome = if absent && target.subresource.is_none() && pipeline::creates_on_update(&target.resource) {
+    let outcome = if absent && pipeline::creates_on_update(target) {
         metadata::remove(&mut decoded.value, "resourceVersion");
         create::create(call, target, &options, "CreateOptions", decoded.value, true).await?
     } else {
@@ -85,6 +91,7 @@ impl Edit<'_> {
                 });
             }
             if self.options.dry_run {
+                new = pipeline::as_if_stored(&self.call.server, resource, new).await?;
                 return Ok(Outcome {
                     shown: Shown::Value(new),
                     warnings,
@@ -185,7 +192,7 @@ impl Edit<'_> {
         attributes.dry_run = self.options.dry_run;
         warnings.extend(admission::mutate(&call.server, &attributes, new, Some(old)).await?);
         metadata::keep_system_fields(new, old);
-        pipeline::prepare_for_update(&call.server, resource, subresource, new, old);
+        pipeline::prepare_for_update(&call.server, resource, subresource, new, old)?;
         let errors = pipeline::validate_update(resource, subresource, new, old);
         if !errors.is_empty() {
             return Err(Status::invalid(
@@ -195,8 +202,8 @@ impl Edit<'_> {
                 &errors,
             ));
         }
-        warnings.extend(pipeline::update_warnings(resource, subresource, new, old));
-        warnings.extend(admission::validate(&call.server, &attributes, Some(new), Some(old)).await?);
+        call.warn(pipeline::update_warnings(resource, subresource, new, old));
+        call.warn(admission::validate(&call.server, &attributes, Some(new), Some(old)).await?);
         Ok(warnings)
     }
 

@@ -19,7 +19,7 @@ use crate::server::ApiServer;
 use crate::service::Call;
 use crate::status::Status;
 use crate::store::{Event, EventKind, Stored};
-use crate::{printing, show};
+use crate::{pipeline, printing, show};
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Events taken from the store at a time.
@@ -270,14 +270,15 @@ impl Watcher {
             Form::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata".to_owned()),
             _ => (self.resource.api_version(), self.resource.kind.clone()),
         };
-        let mut object = json!({"kind": kind, "apiVersion": version, "metadata": metadata});
+        // A built-in kind's bookmark is an object of its Go type, with nothing set.
+        let mut object = match self.form {
+            Form::Metadata => json!({"kind": kind, "apiVersion": version}),
+            _ if self.resource.custom.is_some() => json!({"kind": kind, "apiVersion": version}),
+            _ => pipeline::bookmark(&self.resource),
+        };
+        object["metadata"] = metadata;
         if self.form == Form::Table {
-            object = json!({
-                "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": at.to_string()},
-                "columnDefinitions": null,
-                "rows": [{"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-                          "metadata": object["metadata"]}}],
-            });
+            object = self.table(&object);
         }
         let event = json!({"type": "BOOKMARK", "object": object});
         Ok(Bytes::from(format!("{event}\n")))

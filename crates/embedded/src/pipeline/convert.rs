@@ -42,8 +42,28 @@ pub(crate) async fn to_storage(
         &stored(resource),
     )
     .await?;
-    done.into_iter()
+    let mut stored = done
+        .into_iter()
         .next()
+        .ok_or_else(|| Status::internal("a conversion lost its object"))?;
+    if let Some(custom) = &resource.custom {
+        custom.settle_in_storage(&mut stored);
+    }
+    Ok(stored)
+}
+
+/// What would be read of an object that a dry run does not store.
+pub(crate) async fn as_if_stored(
+    server: &ApiServer,
+    resource: &Resource,
+    value: Value,
+) -> Result<Value, Status> {
+    if resource.custom.is_none() || !resource.converts() {
+        return Ok(value);
+    }
+    let stored = to_storage(server, resource, value).await?;
+    let mut read = from_storage(server, resource, vec![stored]).await?;
+    read.pop()
         .ok_or_else(|| Status::internal("a conversion lost its object"))
 }
 

@@ -1,12 +1,13 @@
 //! Patches and field ownership.
 
 use apimerge::PatchError;
-use apimerge::ssa::{self, ApplyError, FieldFilter, FieldSet, OneVersion, PathElement};
+use apimerge::ssa::{self, ApplyError, FieldFilter, FieldSet, OneVersion, PathElement, Versions};
+use apischema::GroupVersionKind;
 use model::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::{schema, zero};
-use crate::catalog::Resource;
+use super::{prune_kind, schema, zero};
+use crate::catalog::{Resource, split_group_version};
 use crate::route::Target;
 use crate::status::Status;
 
@@ -47,6 +48,61 @@ pub(crate) fn apply(
     }
 }
 
+/// Records in a Scale's managedFields what an update or patch of it changed. Of custom kinds a real server loses them.
+pub(crate) fn track_scale(target: &Target, live: &Value, new: &mut Value, writer: &Writer<'_>) {
+    prune_kind("autoscaling", "v1", "Scale", new);
+    let list = match target.resource.custom {
+        Some(_) => None,
+        None => with_scale_writer(writer, |w| ssa::update(live, new, w)).flatten(),
+    };
+    ssa::set_managed_fields(new, list);
+}
+
+/// Server-side apply to the Scale of an object.
+pub(crate) fn apply_scale(
+    target: &Target,
+    live: &Value,
+    applied: &Value,
+    writer: &Writer<'_>,
+    force: bool,
+) -> Result<Value, Status> {
+    match with_scale_writer(writer, |w| ssa::apply(live, applied, w, force)) {
+        Some(Ok(done)) => Ok(done.object),
+        Some(Err(ApplyError::Conflicts(conflicts))) => Err(conflict(&conflicts)),
+        Some(Err(ApplyError::BadRequest(why))) => Err(Status::bad_request(why)),
+        Some(Err(ApplyError::Internal(why))) => Err(bare(500, "", why)),
+        None => Err(Status::not_implemented(&format!(
+            "scale of {}",
+            target.resource.plural
+        ))),
+    }
+}
+
+fn with_scale_writer<T>(writer: &Writer<'_>, run: impl FnOnce(&ssa::Writer<'_>) -> T) -> Option<T> {
+    let table = &apischema::builtin().table;
+    let ty = table.kind(&GroupVersionKind {
+        group: "autoscaling".to_owned(),
+        version: "v1".to_owned(),
+        kind: "Scale".to_owned(),
+    })?;
+    let zero = ssa::zero(table, ty, SCALE, "Scale");
+    Some(run(&ssa::Writer {
+        manager: writer.manager,
+        api_version: SCALE,
+        kind: "Scale",
+        subresource: writer.subresource,
+        now: writer.now,
+        versions: &OneVersion {
+            api_version: SCALE,
+            schema: ssa::Schema::builtin(table, ty),
+        },
+        filter: &FieldFilter::Everything,
+        zero: &zero,
+    }))
+}
+
+const SCALE: &str = "autoscaling/v1";
+
 /// The old state, if only the times of managedFields differ: then nothing was written.
 pub(crate) fn is_noop(old: &Value, new: &Value) -> bool {
     ssa::only_times_differ(old, new)
@@ -57,12 +113,8 @@ fn with_writer<T>(
     writer: &Writer<'_>,
     run: impl FnOnce(&ssa::Writer<'_>) -> T,
 ) -> Option<T> {
-    let kind = schema(resource)?;
     let api_version = resource.api_version();
-    let schema = match kind.custom {
-        true => ssa::Schema::custom(kind.table, kind.ty),
-        false => ssa::Schema::builtin(kind.table, kind.ty),
-    };
+    schema(resource)?;
     let filter = filter(resource, writer.subresource);
     let zero = zero(resource);
     Some(run(&ssa::Writer {
@@ -71,13 +123,52 @@ fn with_writer<T>(
         kind: &resource.kind,
         subresource: writer.subresource,
         now: writer.now,
-        versions: &OneVersion {
-            api_version: &api_version,
-            schema,
-        },
+        versions: &ServedVersions(resource),
         filter: &filter,
         zero: &zero,
     }))
+}
+
+/// A kind in all the versions it has: fields are owned in the version in which they were written.
+struct ServedVersions<'a>(&'a Resource);
+
+impl Versions for ServedVersions<'_> {
+    fn schema(&self, api_version: &str) -> Option<ssa::Schema<'_>> {
+        let resource = self.0;
+        if let Some(custom) = &resource.custom {
+            let (group, version) = split_group_version(api_version);
+            let own = custom.schema_of(version).filter(|_| group == resource.group)?;
+            return Some(ssa::Schema::custom(own.table, own.ty));
+        }
+        let table = &apischema::builtin().table;
+        Some(ssa::Schema::builtin(table, table.kind(&self.gvk(api_version))?))
+    }
+
+    fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
+        let now = object["apiVersion"].as_str().unwrap_or_default();
+        if now == api_version || now.is_empty() {
+            return Some(object.clone());
+        }
+        if self.0.custom.is_some() {
+            // Without a webhook's help: what it would rename is taken as it stands.
+            let mut out = object.clone();
+            out["apiVersion"] = api_version.into();
+            return Some(out);
+        }
+        let out = apischema::convert::convert(&self.gvk(now), &self.gvk(api_version), object.clone());
+        out.ok()
+    }
+}
+
+impl ServedVersions<'_> {
+    fn gvk(&self, api_version: &str) -> GroupVersionKind {
+        let (group, version) = split_group_version(api_version);
+        GroupVersionKind {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind: self.0.kind.clone(),
+        }
+    }
 }
 
 /// What a (sub)resource resets, and so nobody can own through it.

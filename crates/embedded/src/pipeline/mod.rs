@@ -5,16 +5,19 @@ mod service;
 mod strategy;
 
 use apirules::validation::{self, ResourceRef};
+use apirules::warnings;
 use apischema::{GroupVersionKind, TypeId, TypeTable};
 use model::field::FieldError;
 use serde_json::{Value, json};
 
 use crate::catalog::Resource;
 use crate::server::ApiServer;
+use crate::status::Status;
 
-pub(crate) use convert::{from_storage, to_storage};
+pub(crate) use convert::{as_if_stored, from_storage, to_storage};
 pub(crate) use merging::{
-    Writer, apply, is_noop, json_patch, merge_patch, parse_merge_patch, strategic_patch, track_update,
+    Writer, apply, apply_scale, is_noop, json_patch, merge_patch, parse_merge_patch, strategic_patch,
+    track_scale, track_update,
 };
 pub(crate) use strategy::{creates_on_update, finalizers_of_deletion, may_vanish, updates_unconditionally};
 
@@ -22,7 +25,6 @@ pub(crate) use strategy::{creates_on_update, finalizers_of_deletion, may_vanish,
 pub(crate) struct Schema<'a> {
     pub table: &'a TypeTable,
     pub ty: TypeId,
-    pub custom: bool,
 }
 
 pub(crate) fn schema(resource: &Resource) -> Option<Schema<'_>> {
@@ -31,11 +33,7 @@ pub(crate) fn schema(resource: &Resource) -> Option<Schema<'_>> {
     }
     let table = &apischema::builtin().table;
     let ty = table.kind(&gvk(resource))?;
-    Some(Schema {
-        table,
-        ty,
-        custom: false,
-    })
+    Some(Schema { table, ty })
 }
 
 fn gvk(resource: &Resource) -> GroupVersionKind {
@@ -102,6 +100,22 @@ fn zero(resource: &Resource) -> Value {
     out
 }
 
+/// What a real server's bookmark carries: an object of the kind's internal Go type with nothing set.
+pub(crate) fn bookmark(resource: &Resource) -> Value {
+    let mut out = zero(resource);
+    let counted = [
+        "deployments",
+        "replicasets",
+        "statefulsets",
+        "replicationcontrollers",
+    ];
+    if resource.custom.is_none() && counted.contains(&resource.plural.as_str()) {
+        // No pointer in Go's internal type.
+        out["spec"]["replicas"] = json!(0);
+    }
+    out
+}
+
 /// The key under which a real server would keep the object: some messages show it.
 pub(crate) fn registry_key(resource: &Resource, key: &str) -> String {
     let group = match resource.custom.is_some() {
@@ -121,20 +135,25 @@ fn reference<'a>(resource: &'a Resource, subresource: &'a str) -> ResourceRef<'a
 }
 
 /// What a registry does to a new object before validation.
-pub(crate) fn prepare_for_create(server: &ApiServer, resource: &Resource, value: &mut Value) {
+pub(crate) fn prepare_for_create(
+    server: &ApiServer,
+    resource: &Resource,
+    value: &mut Value,
+) -> Result<(), Status> {
     match &resource.custom {
         Some(custom) => custom.prepare_for_create(value),
         None => validation::prepare_for_create(&reference(resource, ""), value, server.now()),
     }
     strategy::prepare_namespace(resource, value);
     if resource.is("", "services") {
-        service::allocate(server, value);
+        service::allocate(server, value, None)?;
     }
     if resource.is("batch", "jobs") {
         // The generated selector labels the template, from which the job's own labels are defaulted.
         default(resource, value);
     }
     normalise(resource, value);
+    Ok(())
 }
 
 pub(crate) fn validate_create(resource: &Resource, value: &Value) -> Vec<FieldError> {
@@ -158,9 +177,9 @@ pub(crate) fn prepare_for_update(
     subresource: &str,
     new: &mut Value,
     old: &Value,
-) {
+) -> Result<(), Status> {
     if resource.is("", "services") && subresource.is_empty() {
-        service::keep_allocated(server, new, old);
+        service::allocate(server, new, Some(old))?;
     }
     match &resource.custom {
         Some(custom) => custom.prepare_for_update(subresource, new, old),
@@ -169,6 +188,7 @@ pub(crate) fn prepare_for_update(
         None => validation::prepare_for_update(&reference(resource, subresource), new, old),
     }
     normalise(resource, new);
+    Ok(())
 }
 
 pub(crate) fn validate_update(
@@ -183,7 +203,7 @@ pub(crate) fn validate_update(
         None => {
             let mut errors = validation::validate_update(&reference(resource, subresource), new, old);
             if strategy::is_definition(resource) && subresource.is_empty() {
-                errors.extend(crate::custom::validate_definition(new));
+                errors.extend(crate::custom::validate_changed_definition(new, old));
             }
             errors
         }
@@ -191,15 +211,22 @@ pub(crate) fn validate_update(
 }
 
 /// Warnings about a valid new object.
-pub(crate) fn create_warnings(_resource: &Resource, _object: &Value) -> Vec<String> {
-    Vec::new()
+pub(crate) fn create_warnings(resource: &Resource, object: &Value) -> Vec<String> {
+    match resource.custom {
+        Some(_) => Vec::new(),
+        None => warnings::on_create(&reference(resource, ""), object),
+    }
 }
 
+/// Warnings about a valid change.
 pub(crate) fn update_warnings(
-    _resource: &Resource,
-    _subresource: &str,
-    _new: &Value,
-    _old: &Value,
+    resource: &Resource,
+    subresource: &str,
+    new: &Value,
+    old: &Value,
 ) -> Vec<String> {
-    Vec::new()
+    match resource.custom {
+        Some(_) => Vec::new(),
+        None => warnings::on_update(&reference(resource, subresource), new, old),
+    }
 }

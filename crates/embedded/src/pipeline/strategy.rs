@@ -5,18 +5,25 @@ use serde_json::{Value, json};
 use crate::catalog::{Resource, StorageKey};
 use crate::custom::CLEANUP;
 use crate::metadata;
+use crate::route::Target;
 use crate::service::Call;
 
-/// Kinds that an update creates where they are absent.
-pub(crate) fn creates_on_update(resource: &Resource) -> bool {
-    matches!(
-        (resource.group.as_str(), resource.plural.as_str()),
-        ("", "events" | "limitranges" | "endpoints" | "services")
-            | ("events.k8s.io", "events")
-            | ("coordination.k8s.io", "leases")
-            | ("rbac.authorization.k8s.io", _)
-            | ("discovery.k8s.io", "endpointslices")
-    )
+/// Kinds that an update creates where they are absent; of services even one of the status.
+pub(crate) fn creates_on_update(target: &Target) -> bool {
+    let resource = &target.resource;
+    let whole = match target.subresource.as_deref() {
+        None => true,
+        Some(name) => name == "status" && resource.is("", "services"),
+    };
+    whole
+        && matches!(
+            (resource.group.as_str(), resource.plural.as_str()),
+            ("", "events" | "limitranges" | "endpoints" | "services")
+                | ("events.k8s.io", "events")
+                | ("coordination.k8s.io", "leases")
+                | ("rbac.authorization.k8s.io", _)
+                | ("discovery.k8s.io", "endpointslices")
+        )
 }
 
 /// Kinds that may be updated without naming the version that was read.

@@ -22,6 +22,44 @@ pub fn columns(group_version: &str, plural: &str) -> Vec<Value> {
         .unwrap_or_else(default_columns)
 }
 
+/// A Scale, whatever it scales.
+pub fn scale(scale: &Value, now: Timestamp) -> Value {
+    let defaults = default_columns();
+    let column = |name: &str, kind: &str, about: &Value| json!({"name": name, "type": kind, "format": "", "priority": 0, "description": about});
+    let columns = [
+        column("Name", "string", &defaults[0]["description"]),
+        column(
+            "Desired",
+            "integer",
+            &json!("replicas is the desired number of instances for the scaled object."),
+        ),
+        column(
+            "Available",
+            "integer",
+            &json!("replicas is the actual number of observed instances of the scaled object."),
+        ),
+        column("Age", "date", &defaults[1]["description"]),
+    ];
+    let row = Row { object: scale, now };
+    let cells = [
+        row.name(),
+        json!(row.int("/spec/replicas")),
+        json!(row.int("/status/replicas")),
+        row.age(),
+    ];
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": scale.pointer("/metadata/resourceVersion")},
+        "columnDefinitions": columns,
+        "rows": [{"cells": cells, "object": crate::show::partial(scale)}],
+    })
+}
+
+/// Whether a kind has columns of its own.
+pub fn is_known(group_version: &str, plural: &str) -> bool {
+    recorded().contains_key(&format!("{group_version}/{plural}"))
+}
+
 /// The cells of one object, as many as there are [`columns`].
 pub fn cells(group_version: &str, plural: &str, object: &Value, now: Timestamp) -> Vec<Value> {
     let row = Row { object, now };
@@ -32,6 +70,16 @@ pub fn cells(group_version: &str, plural: &str, object: &Value, now: Timestamp) 
         None
     };
     special.unwrap_or_else(|| vec![row.name(), json!(row.text("/metadata/creationTimestamp"))])
+}
+
+/// The condition of a row whose pod has ended.
+pub fn ended(pod: &Value) -> Option<Value> {
+    let (reason, message) = match pod.pointer("/status/phase")?.as_str()? {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return None,
+    };
+    Some(json!({"type": "Completed", "status": "True", "reason": reason, "message": message}))
 }
 
 fn dispatch(group_version: &str, plural: &str, row: &Row<'_>) -> Option<Vec<Value>> {

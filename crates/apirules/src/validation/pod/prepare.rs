@@ -1,5 +1,6 @@
 //! What the server sets itself when a pod is written.
 
+use model::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::difference::same_internal;
@@ -7,7 +8,7 @@ use super::resources::quantities;
 use crate::quantity::Quantity;
 use crate::read::{Read, copy_field};
 
-pub(crate) fn prepare_create(pod: &mut Value) {
+pub(crate) fn prepare_create(pod: &mut Value, now: Timestamp) {
     drop_disabled(pod);
     let class = computed_qos(pod.at("spec"));
     let mut status = json!({"phase": "Pending", "qosClass": class});
@@ -15,7 +16,7 @@ pub(crate) fn prepare_create(pod: &mut Value) {
         status["conditions"] = json!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
-            "lastProbeTime": null, "lastTransitionTime": null,
+            "lastProbeTime": null, "lastTransitionTime": model::time::rfc3339_seconds(now),
         }]);
     }
     if let Some(map) = pod.as_object_mut() {
