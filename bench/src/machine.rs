@@ -26,6 +26,49 @@ pub fn describe() -> Value {
     })
 }
 
+/// What else the machine does: runnable threads on average over the last minute.
+pub fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace()
+        .next()
+        .and_then(|l| l.parse().ok())
+        .unwrap_or_default()
+}
+
+/// CPU seconds of the threads a process has now, to the nanosecond: for processes that hardly use any.
+pub fn thread_seconds(pid: u32) -> Result<f64, BenchError> {
+    let path = format!("/proc/{pid}/task");
+    let mut nanoseconds = 0.0;
+    for thread in fs::read_dir(&path).map_err(io(format!("reading {path}")))? {
+        let thread = thread.map_err(io(format!("reading {path}")))?.path();
+        // A thread that ends meanwhile is not counted.
+        let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+        nanoseconds += text
+            .split_whitespace()
+            .next()
+            .and_then(|n| n.parse::<f64>().ok())
+            .unwrap_or_default();
+    }
+    Ok(nanoseconds / 1e9)
+}
+
+/// How often the threads of a process went to sleep and were woken.
+pub fn wakeups(pid: u32) -> Result<f64, BenchError> {
+    let path = format!("/proc/{pid}/task");
+    let mut all = 0.0;
+    for thread in fs::read_dir(&path).map_err(io(format!("reading {path}")))? {
+        let thread = thread.map_err(io(format!("reading {path}")))?.path();
+        let text = fs::read_to_string(thread.join("status")).unwrap_or_default();
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+        all += line
+            .and_then(|n| n.trim().parse::<f64>().ok())
+            .unwrap_or_default();
+    }
+    Ok(all)
+}
+
 /// User and system CPU seconds of a process so far.
 pub fn cpu_seconds(pid: u32) -> Result<f64, BenchError> {
     let path = format!("/proc/{pid}/stat");
@@ -45,15 +88,24 @@ pub fn cpu_seconds(pid: u32) -> Result<f64, BenchError> {
     Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
 }
 
-/// Proportional set size and resident set size in KiB.
-pub fn memory_kib(pid: u32) -> Result<(u64, u64), BenchError> {
+/// Proportional set size and resident set size in MiB.
+pub fn memory_mib(pid: u32) -> Result<(f64, f64), BenchError> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).map_err(io(format!("reading {path}")))?;
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|l| l.strip_prefix(name))
-            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-            .unwrap_or_default()
-    };
-    Ok((field("Pss:"), field("Rss:")))
+    Ok((mib(&text, "Pss:"), mib(&text, "Rss:")))
+}
+
+/// The highest resident set size so far, in MiB.
+pub fn peak_mib(pid: u32) -> Result<f64, BenchError> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).map_err(io(format!("reading {path}")))?;
+    Ok(mib(&text, "VmHWM:"))
+}
+
+fn mib(text: &str, name: &str) -> f64 {
+    let kib = text
+        .lines()
+        .find_map(|l| l.strip_prefix(name))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or_default() / 1024.0
 }

@@ -1,119 +1,141 @@
-//! A real API server and the release build of `tidegate operator` against it.
+//! The release build of `tidegate operator` against a cluster.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use testbed::{ApiServer, ApiServerOptions};
+use cluster::Door;
+use cluster::resource::MUTATING_WEBHOOK_CONFIGURATIONS;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
+use crate::child::Part;
 use crate::{BenchError, io};
 
+/// How the operator calls itself in requests.
+pub const AGENT: &str = "tidegate-operator";
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub struct OperatorProcess {
-    pub api_server: ApiServer,
-    pub child: Child,
+    part: Option<Part>,
+    kubeconfig: PathBuf,
     pub webhook_port: u16,
+    metrics_port: u16,
     pub log: PathBuf,
 }
 
 impl OperatorProcess {
-    pub fn start(dir: &Path) -> Result<Self, BenchError> {
-        // Leftovers of a run cut short would be a different start.
-        std::fs::remove_dir_all(dir).ok();
-        let api_server = ApiServer::start(&ApiServerOptions::in_dir(dir))?;
-        let (webhook_port, metrics_port) = (free_port()?, free_port()?);
-        let log = dir.join("operator.log");
-        let output = File::create(&log).map_err(io(format!("creating {}", log.display())))?;
-        let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/tidegate");
-        let child = Command::new(&binary)
-            .args(["operator", "--install", "--kubeconfig"])
-            .arg(api_server.kubeconfig())
-            .arg(format!("--listen=127.0.0.1:{webhook_port}"))
-            .arg(format!("--metrics=127.0.0.1:{metrics_port}"))
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().map_err(io("operator log"))?)
-            .stderr(output)
-            .spawn()
-            .map_err(io(format!(
-                "starting {} (make build leaves it)",
-                binary.display()
-            )))?;
-        let process = Self {
-            api_server,
-            child,
-            webhook_port,
-            log,
+    /// Starts it, and waits until the webhook configurations name its certificates.
+    pub async fn start(kubeconfig: &Path, dir: &Path, door: &Door) -> Result<Self, BenchError> {
+        let mut process = Self {
+            part: None,
+            kubeconfig: kubeconfig.to_owned(),
+            webhook_port: free_port()?,
+            metrics_port: free_port()?,
+            log: dir.join("operator.log"),
         };
-        process.wait("the operator's pod webhook", || process.webhook_ca().is_some())?;
+        process.run().await?;
+        let deadline = Instant::now() + PATIENCE;
+        while webhook(door, "sidecarsets").await.is_none() {
+            if Instant::now() > deadline {
+                let log = process.log.display();
+                return Err(BenchError::Setup(format!("no webhook within a minute; {log}")));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         Ok(process)
     }
 
-    /// The caBundle the operator wrote, once it has.
-    pub fn webhook_ca(&self) -> Option<Vec<u8>> {
-        use base64::Engine as _;
-        let list = self.get("mutatingwebhookconfigurations")?;
-        let bundle = list["items"].as_array()?.iter().find_map(|c| {
-            c["webhooks"]
-                .as_array()?
-                .iter()
-                .find_map(|w| w["clientConfig"]["caBundle"].as_str())
-        })?;
-        base64::engine::general_purpose::STANDARD.decode(bundle).ok()
-    }
-
-    pub fn apply(&self, yaml: &str) -> Result<(), BenchError> {
-        use std::io::Write as _;
-        let mut kubectl = self.api_server.kubectl();
-        kubectl
-            .args(["apply", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null());
-        let mut child = kubectl.spawn().map_err(io("starting kubectl"))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin
-                .write_all(yaml.as_bytes())
-                .map_err(io("writing to kubectl"))?;
-        }
-        let status = child.wait().map_err(io("kubectl apply"))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(BenchError::Setup(format!("kubectl apply: {status}")))
-        }
-    }
-
-    pub fn get(&self, resource: &str) -> Option<Value> {
-        let output = self
-            .api_server
-            .kubectl()
-            .args(["get", resource, "-o", "json"])
-            .output()
-            .ok()?;
-        serde_json::from_slice(&output.stdout).ok()
-    }
-
-    pub fn wait(&self, what: &str, ready: impl Fn() -> bool) -> Result<(), BenchError> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !ready() {
+    /// Starts it, or starts it again after [`OperatorProcess::stop`], and waits until it answers reviews.
+    pub async fn run(&mut self) -> Result<(), BenchError> {
+        let binary = binary()?;
+        let mut command = Command::new(&binary);
+        command
+            .args(["operator", "--install", "--kubeconfig"])
+            .arg(&self.kubeconfig)
+            .arg(format!("--listen=127.0.0.1:{}", self.webhook_port))
+            .arg(format!("--metrics=127.0.0.1:{}", self.metrics_port));
+        self.part = Some(Part::of(&mut command, &self.log)?);
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready().await {
             if Instant::now() > deadline {
+                let log = self.log.display();
                 return Err(BenchError::Setup(format!(
-                    "{what} did not come within 60 s; {}",
-                    self.log.display()
+                    "the operator was not ready within a minute; {log}"
                 )));
             }
-            thread::sleep(Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
     }
+
+    async fn is_ready(&self) -> bool {
+        self.ask("/readyz")
+            .await
+            .is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// What its metrics and health endpoint answers.
+    pub async fn ask(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.metrics_port)).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+
+    /// SIGTERM: it gives its lease back.
+    pub fn stop(&mut self) {
+        if let Some(mut part) = self.part.take() {
+            part.stop();
+        }
+    }
+
+    pub fn pid(&self) -> Result<u32, BenchError> {
+        let gone = || BenchError::Setup("the operator does not run".to_owned());
+        self.part.as_ref().map(Part::pid).ok_or_else(gone)
+    }
 }
 
-impl Drop for OperatorProcess {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.child.kill().ok();
-        self.child.wait().ok();
+/// The mutating webhook for a resource, once it names an authority.
+pub async fn webhook(door: &Door, resource: &str) -> Option<Value> {
+    let found = covering(door, resource).await?;
+    found["clientConfig"]["caBundle"].is_string().then_some(found)
+}
+
+/// The mutating webhook for a resource.
+pub async fn covering(door: &Door, resource: &str) -> Option<Value> {
+    let options = cluster::ListOptions::default();
+    let listed = door
+        .list(&MUTATING_WEBHOOK_CONFIGURATIONS, None, &options)
+        .await
+        .ok()?;
+    let concerns = |w: &Value| {
+        let rules = w["rules"].as_array().into_iter().flatten();
+        rules
+            .filter_map(|r| r["resources"].as_array())
+            .any(|all| all.contains(&json!(resource)))
+    };
+    let all = listed
+        .items
+        .iter()
+        .filter_map(|c| c["webhooks"].as_array())
+        .flatten();
+    all.into_iter().find(|w| concerns(w)).cloned()
+}
+
+/// `tidegate` of the same build, beside this program.
+fn binary() -> Result<PathBuf, BenchError> {
+    let here = std::env::current_exe().map_err(io("finding this program"))?;
+    let binary = here.with_file_name("tidegate");
+    match binary.exists() {
+        true => Ok(binary),
+        false => Err(BenchError::Setup(format!(
+            "{} is not built: cargo build --release -p tidegate-cli",
+            binary.display()
+        ))),
     }
 }
 

@@ -271,7 +271,10 @@ impl Operator {
                 () = stop.cancelled() => return,
             }
             if let Some((server, listener)) = ready {
-                server.serve(listener, stop.cancelled_owned()).await;
+                let served = server.serve_on_own_thread(listener, stop.cancelled_owned());
+                if let Err(error) = served.await {
+                    tracing::error!(%error, "reviews are not answered any more");
+                }
             }
         })
     }

@@ -162,6 +162,38 @@ impl<R: Reviewer> AdmissionServer<R> {
         }
     }
 
+    /// As [`AdmissionServer::serve`], on a thread that does nothing else: a review waits neither for decisions about
+    /// a hundred thousand pods nor for another thread to be woken, which costs as much as answering it. Ends at once
+    /// when dropped.
+    pub async fn serve_on_own_thread(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (mut alive, ended) = tokio::sync::oneshot::channel::<io::Result<()>>();
+        std::thread::Builder::new()
+            .name("admission".to_owned())
+            .spawn(move || {
+                let served = runtime.block_on(async {
+                    let listener = TcpListener::from_std(listener)?;
+                    tokio::select! {
+                        () = self.serve(listener, shutdown) => {}
+                        () = alive.closed() => {}
+                    }
+                    Ok(())
+                });
+                // Nobody may be waiting any more.
+                alive.send(served).ok();
+            })?;
+        ended
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the admission thread died")))
+    }
+
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
         let shaken = tokio::time::timeout(self.options.handshake_timeout, self.acceptor.accept(stream)).await;
         let stream = match shaken {

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 const MESSAGE_BYTES: usize = 256;
+const OWN_PREFIX: &str = "tidegate.dev/";
 
 #[derive(Deserialize)]
 pub(super) struct Pod {
@@ -267,22 +268,25 @@ fn shared<'de, D: Deserializer<'de>>(input: D) -> Result<Arc<str>, D::Error> {
 fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<TextMap, D::Error> {
     input.deserialize_any(Pairs {
         keeps: |_| true,
-        value: intern,
+        value: |_, value| intern(value),
     })
 }
 
 fn kept_annotations<'de, D: Deserializer<'de>>(input: D) -> Result<TextMap, D::Error> {
     let keeps = |key: &str| KEPT_ANNOTATION_PREFIXES.iter().any(|p| key.starts_with(p));
-    input.deserialize_any(Pairs {
-        keeps,
-        value: |v| Arc::from(v),
-    })
+    // Pods that were injected or updated in the same second from the same revision say the same of it, to the byte.
+    // What we write ourselves names containers of one pod, and is nobody else's.
+    let value = |key: &str, value: &str| match key.starts_with(OWN_PREFIX) {
+        true => Arc::from(value),
+        false => intern(value),
+    };
+    input.deserialize_any(Pairs { keeps, value })
 }
 
 /// A JSON object of text; entries that are not kept are skipped without a copy.
 struct Pairs {
     keeps: fn(&str) -> bool,
-    value: fn(&str) -> Arc<str>,
+    value: fn(&str, &str) -> Arc<str>,
 }
 
 impl<'de> Visitor<'de> for Pairs {
@@ -303,7 +307,8 @@ impl<'de> Visitor<'de> for Pairs {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let value = (self.value)(&map.next_value::<Option<Key>>()?.map(|v| v.0).unwrap_or_default());
+            let text = map.next_value::<Option<Key>>()?.map(|v| v.0).unwrap_or_default();
+            let value = (self.value)(&key.0, &text);
             match entries.binary_search_by(|(have, _)| (**have).cmp(&key.0)) {
                 Ok(at) => entries[at].1 = value,
                 Err(at) => entries.insert(at, (intern(&key.0), value)),

@@ -2,6 +2,7 @@
 mod jobs;
 mod recording;
 mod trouble;
+mod wakes;
 
 use super::chore::Chore;
 use super::contain::{Step, contain};
@@ -27,8 +28,10 @@ use workload::upgrade::Action;
 
 /// While writes are awaited, they are looked for at least so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// Upgrades decided and not sent yet, at most: what is decided later is decided on newer facts.
-const UPGRADES_AHEAD: usize = 1024;
+/// Writes decided and not sent yet, at most: what is decided later is decided on newer facts.
+const WRITES_AHEAD: usize = 1024;
+/// With more than this many still to send there is nothing to decide but what status says.
+const PLENTY: usize = WRITES_AHEAD / 2;
 /// A decision that took longer is followed by a rest of some times its length, in which changes gather.
 const CHEAP: Duration = Duration::from_millis(2);
 const REST_FACTOR: u32 = 4;
@@ -105,20 +108,21 @@ impl Engine {
         let mut namespaces = self.caches.namespaces.changes();
         let mut nodes = self.caches.nodes.changes();
         let mut revisions = self.caches.revisions.changes();
-        // SidecarSets first: pods are read against them.
-        self.sets_changed(sets.drain());
+        // What there is now is read below; what changes meanwhile is told.
         pods.drain();
         namespaces.drain();
         nodes.drain();
         revisions.drain();
+        // SidecarSets first: pods are read against them.
+        self.sets_changed(sets.drain()).await;
         loop {
-            self.reconcile_dirty();
+            self.reconcile_dirty().await;
             self.start_recording();
             self.start_jobs();
             let wake = self.next_wake();
             tokio::select! {
                 biased;
-                key = sets.next() => self.sets_changed(all(key, &mut sets)),
+                key = sets.next() => self.sets_changed(all(key, &mut sets)).await,
                 Some(done) = answers.0.recv() => {
                     self.answered(done);
                     while let Ok(done) = answers.0.try_recv() {
@@ -126,7 +130,7 @@ impl Engine {
                     }
                 }
                 key = pods.next() => self.pods_changed(all(key, &mut pods)),
-                key = namespaces.next() => { all(key, &mut namespaces); self.read_all(); }
+                key = namespaces.next() => { all(key, &mut namespaces); self.read_all().await; }
                 key = nodes.next() => self.nodes_changed(&all(key, &mut nodes)),
                 key = revisions.next() => {
                     all(key, &mut revisions);
@@ -143,7 +147,7 @@ impl Engine {
         self.options.clocks.wall.now()
     }
 
-    fn sets_changed(&mut self, keys: Vec<ObjectKey>) {
+    async fn sets_changed(&mut self, keys: Vec<ObjectKey>) {
         for key in keys {
             let name = key.name.to_string();
             match self.caches.sets.get(&key) {
@@ -152,13 +156,13 @@ impl Engine {
                     match self.trackers.get_mut(&name) {
                         Some(tracker) if tracker.set.metadata.uid == set.metadata.uid => {
                             let generation = set.metadata.generation;
-                            tracker.take(set, &self.caches, &self.options);
+                            tracker.take(set, &self.caches, &self.options).await;
                             self.drop_jobs(&name, Some(generation));
                         }
                         _ => {
                             self.drop_jobs(&name, None);
                             let claims = self.inherited.of(&name);
-                            let tracker = Tracker::new(set, claims, &self.caches, &self.options);
+                            let tracker = Tracker::new(set, claims, &self.caches, &self.options).await;
                             self.trackers.insert(name.clone(), tracker);
                         }
                     }
@@ -210,21 +214,24 @@ impl Engine {
         }
     }
 
-    fn read_all(&mut self) {
+    async fn read_all(&mut self) {
         for (name, tracker) in &mut self.trackers {
-            tracker.read_all(&self.caches, &self.options);
+            tracker.read_all(&self.caches, &self.options).await;
             self.dirty.insert(name.clone());
         }
     }
 
-    fn reconcile_dirty(&mut self) {
+    async fn reconcile_dirty(&mut self) {
         for name in std::mem::take(&mut self.dirty) {
             let now = self.now();
             let Some(tracker) = self.trackers.get_mut(&name) else {
                 continue;
             };
             self.wakes.remove(&name);
-            if let Some(at) = tracker.decide_not_before.filter(|at| *at > now) {
+            let pending = self.queue.len() + self.recording.pending();
+            let status_due = tracker.decided_at.filter(|_| pending > PLENTY);
+            let status_due = status_due.and_then(|at| at.checked_add(self.options.status_every).ok());
+            if let Some(at) = status_due.max(tracker.decide_not_before).filter(|at| *at > now) {
                 self.wakes.insert(name.clone(), at);
                 continue;
             }
@@ -234,7 +241,7 @@ impl Engine {
                     self.show_broken(&name, now);
                     continue;
                 }
-                tracker.start_over(&self.caches, &self.options);
+                tracker.start_over(&self.caches, &self.options).await;
             }
             tracker.settle_flights(&self.caches, &self.options);
             if let Some(step) = tracker.broken {
@@ -254,13 +261,13 @@ impl Engine {
             let started = Instant::now();
             let (caches, options) = (&self.caches, &self.options);
             let injection = &self.injection_seen;
-            let queued = self.queue.len() + self.recording.waiting.len() + self.recording.batch.len();
-            let room = UPGRADES_AHEAD.saturating_sub(queued);
+            let room = WRITES_AHEAD.saturating_sub(pending);
             let result = contain(Step::Decide, &name, || {
                 reconcile(tracker, caches, injection, options, room, now)
             });
             let took = started.elapsed();
             self.metrics.reconciled(&name, took);
+            tracker.decided_at = Some(now);
             tracker.decide_not_before = (took > CHEAP)
                 .then(|| now.checked_add(took * REST_FACTOR).ok())
                 .flatten();
@@ -387,30 +394,6 @@ impl Engine {
             let took = started.elapsed();
             let _ = done.send(Done::Chore { set, result, took });
         });
-    }
-
-    fn woken(&mut self) {
-        let now = self.now();
-        let due: Vec<String> = self
-            .wakes
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in due {
-            self.wakes.remove(&name);
-            self.dirty.insert(name);
-        }
-    }
-
-    fn next_wake(&self) -> Duration {
-        let Some(at) = self.wakes.values().min() else {
-            return Duration::from_secs(3600);
-        };
-        let wait = at.duration_since(self.now());
-        Duration::try_from(wait)
-            .unwrap_or(Duration::ZERO)
-            .max(Duration::from_millis(1))
     }
 }
 

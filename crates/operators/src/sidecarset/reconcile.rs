@@ -31,7 +31,7 @@ pub(super) fn reconcile(
 ) -> Wanted {
     // Dereference.
     let revisions = revisions_of(&tracker.set, caches);
-    let in_use: BTreeSet<&str> = tracker.members.values().map(|f| f.revision.as_str()).collect();
+    let in_use: BTreeSet<&str> = tracker.members.values().map(|f| &*f.revision).collect();
     let in_use: BTreeSet<String> = in_use.into_iter().map(str::to_owned).collect();
     let history = revision::plan(&tracker.set, &revisions, &in_use);
 
@@ -51,7 +51,7 @@ pub(super) fn reconcile(
     let changes = changes(tracker, &plan, &revisions, &in_use);
     let snapshot = Snapshot {
         plan: &plan,
-        pods: tracker.members.values().collect(),
+        pods: tracker.members.values().map(AsRef::as_ref).collect(),
         not_injected: tracker.not_injected.values().collect(),
         changes: &changes,
         room,

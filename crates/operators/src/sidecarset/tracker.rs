@@ -17,6 +17,8 @@ use workload::upgrade::{Membership, Plan, PlanError, PodFacts};
 /// A refused write is tried again after this long, doubling.
 const FIRST_RETRY_SECONDS: i64 = 2;
 const LAST_RETRY_SECONDS: i64 = 300;
+/// Pods read before others get their turn: a hundred thousand take the better part of a second.
+const READ_AT_ONCE: usize = 512;
 
 /// The plan, or what came in its way.
 fn plan_of(set: &SidecarSet) -> (Result<Plan, PlanError>, Option<Step>) {
@@ -34,7 +36,8 @@ fn plan_of(set: &SidecarSet) -> (Result<Plan, PlanError>, Option<Step>) {
 pub(super) struct Tracker {
     pub set: Arc<SidecarSet>,
     pub plan: Result<Plan, PlanError>,
-    pub members: BTreeMap<ObjectKey, PodFacts>,
+    /// Boxed: a map's nodes are half empty, and facts are large.
+    pub members: BTreeMap<ObjectKey, Box<PodFacts>>,
     pub not_injected: BTreeMap<ObjectKey, Arc<PodView>>,
     /// Pods that would match, in namespaces that are never touched.
     excluded: BTreeMap<ObjectKey, ()>,
@@ -54,6 +57,7 @@ pub(super) struct Tracker {
     pub resting_until: Option<Timestamp>,
     /// Decisions about many pods are kept apart, so that changes gather between them.
     pub decide_not_before: Option<Timestamp>,
+    pub decided_at: Option<Timestamp>,
 }
 
 struct Refusal {
@@ -65,7 +69,7 @@ struct Refusal {
 }
 
 impl Tracker {
-    pub fn new(
+    pub async fn new(
         set: Arc<SidecarSet>,
         claims: BTreeMap<ObjectKey, u64>,
         caches: &Caches,
@@ -89,13 +93,14 @@ impl Tracker {
             panics: 0,
             resting_until: None,
             decide_not_before: None,
+            decided_at: None,
         };
-        tracker.read_all(caches, options);
+        tracker.read_all(caches, options).await;
         tracker
     }
 
     /// Takes a new state of the SidecarSet. Only a changed spec or changed hashes change what pods are to it.
-    pub fn take(&mut self, set: Arc<SidecarSet>, caches: &Caches, options: &Options) {
+    pub async fn take(&mut self, set: Arc<SidecarSet>, caches: &Caches, options: &Options) {
         let same = self.set.metadata.generation == set.metadata.generation
             && self.set.metadata.annotations == set.metadata.annotations
             && self.set.metadata.uid == set.metadata.uid;
@@ -106,27 +111,31 @@ impl Tracker {
         // What was refused may be allowed now.
         self.refusals.clear();
         self.panics = 0;
-        self.start_over(caches, options);
+        self.start_over(caches, options).await;
     }
 
     /// Reads the SidecarSet and its pods anew, whatever happened before.
-    pub fn start_over(&mut self, caches: &Caches, options: &Options) {
+    pub async fn start_over(&mut self, caches: &Caches, options: &Options) {
         self.resting_until = None;
         self.decide_not_before = None;
+        self.decided_at = None;
         (self.plan, self.broken) = plan_of(&self.set);
-        self.read_all(caches, options);
+        self.read_all(caches, options).await;
     }
 
     /// Reads all pods anew.
-    pub fn read_all(&mut self, caches: &Caches, options: &Options) {
+    pub async fn read_all(&mut self, caches: &Caches, options: &Options) {
         self.members.clear();
         self.not_injected.clear();
         self.excluded.clear();
         if self.broken.is_some() {
             return;
         }
-        for (key, pod) in caches.pods.snapshot().iter() {
+        for (number, (key, pod)) in caches.pods.snapshot().iter().enumerate() {
             self.read(key, Some(&pod.0), caches, options);
+            if number % READ_AT_ONCE == READ_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -172,7 +181,7 @@ impl Tracker {
             }
             Membership::Member(mut facts) => {
                 self.overlay(key, &mut facts, caches);
-                self.members.insert(key.clone(), *facts);
+                self.members.insert(key.clone(), facts);
                 true
             }
         }

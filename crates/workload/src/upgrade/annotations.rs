@@ -3,8 +3,10 @@ use model::pod::PodView;
 use model::sidecarset::keys;
 use model::time::{Timestamp, rfc3339_seconds};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::REPLACED_CONTAINERS;
 use super::plan::Plan;
@@ -25,20 +27,54 @@ pub(super) fn hash_entry(pod: &PodView, key: &str, name: &str) -> Result<HashEnt
     let Some(text) = pod.annotations.get(key).filter(|t| !t.is_empty()) else {
         return Ok(HashEntry::default());
     };
-    let map: BTreeMap<String, Entry> =
-        serde_json::from_str(text).map_err(|e| format!("annotation {key}: {e}"))?;
-    Ok(match map.into_iter().find(|(n, _)| n == name) {
-        Some((_, Entry::Now(entry))) => HashEntry {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let entry = EntryOf(name).deserialize(&mut reader).and_then(|entry| {
+        reader.end()?;
+        Ok(entry)
+    });
+    Ok(match entry.map_err(|e| format!("annotation {key}: {e}"))? {
+        Some(Entry::Now(entry)) => HashEntry {
             hash: entry.hash.unwrap_or_default(),
             updated: entry.update_timestamp.and_then(|t| t.parse().ok()),
             revision: entry.controller_revision.unwrap_or_default(),
         },
-        Some((_, Entry::Old(hash))) => HashEntry {
+        Some(Entry::Old(hash)) => HashEntry {
             hash,
             ..HashEntry::default()
         },
         _ => HashEntry::default(),
     })
+}
+
+/// Reads one entry of a map and skips the others without a copy: a hundred thousand pods are read at a start.
+struct EntryOf<'n>(&'n str);
+
+impl<'de> DeserializeSeed<'de> for EntryOf<'_> {
+    type Value = Option<Entry>;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
+        input.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EntryOf<'_> {
+    type Value = Option<Entry>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of SidecarSets")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut found = None;
+        while let Some(name) = map.next_key::<String>()? {
+            if name == self.0 {
+                found = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// Whether the pod says it got `name`'s sidecars.
@@ -118,8 +154,9 @@ pub(super) fn with_replaced(pod: &PodView, name: &str, ids: &WaitList) -> Option
 
 /// An annotation that is a JSON object; one that is not counts as empty where it is written anew.
 fn object(pod: &PodView, key: &str) -> Map<String, Value> {
-    let text = pod.annotations.get(key).unwrap_or_default();
-    serde_json::from_str(text).unwrap_or_default()
+    let text = pod.annotations.get(key).filter(|t| !t.is_empty());
+    text.and_then(|t| serde_json::from_str(t).ok())
+        .unwrap_or_default()
 }
 
 #[derive(Deserialize)]
@@ -128,7 +165,7 @@ enum Entry {
     Now(EntryFields),
     Old(String),
     /// Another's entry may hold anything.
-    Other(serde::de::IgnoredAny),
+    Other(IgnoredAny),
 }
 
 #[derive(Deserialize)]

@@ -22,7 +22,7 @@ pub struct Snapshot<'a> {
     pub not_injected: Vec<&'a Arc<PodView>>,
     /// By revision name: what, beside images, is different now (`env changed`).
     pub changes: &'a BTreeMap<String, String>,
-    /// Upgrades that the caller has room for now; the others are decided when it has room again.
+    /// Writes that the caller has room for now; the others are decided when it has room again.
     pub room: usize,
 }
 
@@ -98,17 +98,22 @@ fn choose<'a>(snapshot: &Snapshot<'a>, counts: Counts, now: Timestamp) -> Outcom
             candidates.push(facts);
         }
     }
-    let mut candidates = scatter(plan, order::sort(plan, candidates), &snapshot.pods);
-    // What a former leader may do anyway is done first, by us: then it cannot come any more.
-    candidates.sort_by_key(|f| !f.claimed);
     // What the partition holds back are pods on the old revision, whatever keeps them there.
     let held = held_by_partition(&plan.partition, counts.matched);
     let allowance = counts.matched.saturating_sub(held).saturating_sub(counts.updated);
-    let open = candidates
-        .len()
-        .min(usize::try_from(allowance).unwrap_or(usize::MAX));
-    outcome.held_by_partition = u32::try_from(candidates.len() - open).unwrap_or(u32::MAX);
-    candidates.truncate(open);
+    let all = candidates.len();
+    let open = all.min(usize::try_from(allowance).unwrap_or(usize::MAX));
+    outcome.held_by_partition = u32::try_from(all - open).unwrap_or(u32::MAX);
+    let candidates = match plan.scatter.is_empty() || open == 0 {
+        true => order::first(plan, candidates, open, snapshot.room),
+        false => {
+            let mut scattered = scatter(plan, order::sort(plan, candidates), &snapshot.pods);
+            // What a former leader may do anyway is done first, by us: then it cannot come any more.
+            scattered.sort_by_key(|f| !f.claimed);
+            scattered.truncate(open);
+            scattered
+        }
+    };
     take(snapshot, candidates, counts, now, &mut outcome);
     outcome
 }
@@ -191,7 +196,8 @@ fn failed(snapshot: &Snapshot<'_>, now: Timestamp) -> u32 {
     u32::try_from(snapshot.pods.iter().filter(late).count()).unwrap_or(u32::MAX)
 }
 
-/// Conditions to write: False on pods that cannot follow, True on those updated, or marked and able again.
+/// Conditions to write: False on pods that cannot follow, True on those updated, or marked and able again. No more
+/// than there is room for: the others are found again when these are written.
 fn marks(snapshot: &Snapshot<'_>, outcome: &Outcome<'_>, now: Timestamp) -> Vec<Action> {
     let plan = snapshot.plan;
     let taken: BTreeSet<*const PodFacts> = outcome
@@ -199,24 +205,31 @@ fn marks(snapshot: &Snapshot<'_>, outcome: &Outcome<'_>, now: Timestamp) -> Vec<
         .iter()
         .map(|f| std::ptr::from_ref::<PodFacts>(f))
         .collect();
-    let mut actions = Vec::new();
-    for facts in snapshot
-        .pods
-        .iter()
-        .filter(|f| !f.in_flight && !taken.contains(&std::ptr::from_ref(**f)))
-    {
-        if facts.refused.as_ref().is_some_and(|(_, until)| *until > now) {
-            continue;
-        }
-        let upgradable = match (&facts.in_place, facts.updated) {
-            (InPlace::OtherChange, false) if is_selected(plan, facts) => false,
-            (_, true) if facts.was_updated || facts.pod.upgradable.is_some() => true,
-            (InPlace::Possible, false) if facts.pod.upgradable.is_some() => true,
-            _ => continue,
-        };
-        actions.extend(patch::mark(plan, facts, upgradable, now).map(|m| Action::Mark(Box::new(m))));
+    let room = snapshot.room.saturating_sub(taken.len());
+    let wanted = snapshot.pods.iter().copied().filter_map(|facts| {
+        let upgradable = mark_wanted(plan, facts, now)?;
+        let is_taken = taken.contains(&std::ptr::from_ref(facts));
+        (facts.marked != Some(upgradable) && !is_taken).then_some((facts, upgradable))
+    });
+    wanted
+        .take(room)
+        .filter_map(|(facts, upgradable)| patch::mark(plan, facts, upgradable, now))
+        .map(|mark| Action::Mark(Box::new(mark)))
+        .collect()
+}
+
+/// What the pod's condition should say of the SidecarSet; `None` where it may say what it says.
+fn mark_wanted(plan: &Plan, facts: &PodFacts, now: Timestamp) -> Option<bool> {
+    if facts.in_flight || facts.refused.as_ref().is_some_and(|(_, until)| *until > now) {
+        return None;
     }
-    actions
+    let is_marked = facts.pod.upgradable.is_some();
+    match (&facts.in_place, facts.updated) {
+        (InPlace::OtherChange, false) if is_selected(plan, facts) => Some(false),
+        (_, true) if facts.was_updated || is_marked => Some(true),
+        (InPlace::Possible, false) if is_marked => Some(true),
+        _ => None,
+    }
 }
 
 /// The next moment at which time alone changes something.

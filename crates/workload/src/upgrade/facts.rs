@@ -1,8 +1,9 @@
 //! What one pod is to one SidecarSet, read once per change of the pod.
 use super::annotations::{hash_entry, is_injected, recorded_images, replaced_containers};
 use super::completion::{Completion, Records, completion};
+use super::patch;
 use super::plan::Plan;
-use model::pod::{PodPhase, PodView};
+use model::pod::{PodPhase, PodView, intern};
 use model::sidecarset::keys;
 use model::time::Timestamp;
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ pub struct PodFacts {
     /// When the pod's hash entry was last written.
     pub updated_at: Option<Timestamp>,
     /// The revision it was injected or updated from.
-    pub revision: String,
+    pub revision: Arc<str>,
     /// This SidecarSet updated the pod in place before.
     pub was_updated: bool,
     /// A write of ours is not visible in `pod` yet: it counts as updated and not ready.
@@ -51,6 +52,8 @@ pub struct PodFacts {
     pub claimed: bool,
     /// A write of ours was refused for this reason: not tried again until this time.
     pub refused: Option<(String, Timestamp)>,
+    /// What the pod's SidecarSetUpgradable condition says of this SidecarSet.
+    pub marked: Option<bool>,
     /// The node's kubelet does not restart native sidecars.
     pub old_kubelet: bool,
 }
@@ -107,7 +110,7 @@ impl PodFacts {
             completion: completion(pod, own.filter(|c| has(pod, &c.name)), &records),
             available: pod.phase == PodPhase::Running && pod.is_ready() && pod.deletion_timestamp.is_none(),
             updated_at: entry.updated,
-            revision: entry.revision,
+            revision: intern(&entry.revision),
             pod: pod.clone(),
             updated,
             in_place,
@@ -116,6 +119,7 @@ impl PodFacts {
             claimed: false,
             refused: None,
             old_kubelet: false,
+            marked: patch::marked(pod, &plan.name),
         }
     }
 

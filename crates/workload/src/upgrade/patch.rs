@@ -140,6 +140,18 @@ fn annotate(operations: &mut Vec<Value>, pod: &PodView, key: &str, value: String
     operations.push(json!({"op": "add", "path": path, "value": value}));
 }
 
+/// What the pod's condition says of a SidecarSet.
+pub(super) fn marked(pod: &PodView, name: &str) -> Option<bool> {
+    // Only a mark that has entries is parsed: most pods have none.
+    let message = pod
+        .upgradable
+        .as_ref()
+        .map(|c| &c.message)
+        .filter(|m| !m.is_empty())?;
+    let entries: BTreeMap<String, Value> = serde_json::from_str(message).ok()?;
+    entries.get(name).and_then(Value::as_bool)
+}
+
 /// The condition patch that makes `plan`'s entry say `upgradable`, unless it says so already.
 pub(super) fn mark(plan: &Plan, facts: &PodFacts, upgradable: bool, now: Timestamp) -> Option<StatusPatch> {
     let pod = &*facts.pod;

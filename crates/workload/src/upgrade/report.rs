@@ -100,7 +100,7 @@ fn blocked(snapshot: &Snapshot<'_>) -> Vec<WaitingOn> {
     for facts in snapshot.pods.iter().filter(|f| !f.counts_updated()) {
         match &facts.in_place {
             InPlace::OtherChange => {
-                let change = snapshot.changes.get(&facts.revision);
+                let change = snapshot.changes.get(&*facts.revision);
                 *recreate
                     .entry(change.map_or("more than images changed", String::as_str))
                     .or_default() += 1;

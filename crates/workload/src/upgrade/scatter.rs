@@ -1,47 +1,108 @@
 //! Spreading pods with one label over the upgrade instead of moving them next to each other.
 use super::facts::PodFacts;
 use super::plan::Plan;
-use std::collections::BTreeSet;
+use std::collections::{HashMap, HashSet};
 
 /// Spreads `candidates` (in order) by each term; `matched` are all pods of the SidecarSet.
 pub(super) fn scatter<'a>(
-    plan: &Plan,
+    plan: &'a Plan,
     candidates: Vec<&'a PodFacts>,
-    matched: &[&PodFacts],
+    matched: &[&'a PodFacts],
 ) -> Vec<&'a PodFacts> {
     if plan.scatter.is_empty() {
         return candidates;
     }
-    let mut list = candidates;
-    for (key, value) in terms(plan, &list) {
-        let is = |f: &PodFacts| f.pod.labels.get(&key) == Some(value.as_str());
-        let total = matched.iter().filter(|f| is(f)).count();
-        list = spread(list, |f| is(f), total, matched.len() - total);
+    let mut columns: Vec<Column<'a>> = Vec::new();
+    for (key, _) in &plan.scatter {
+        if columns.iter().all(|c| c.key != key) {
+            columns.push(Column::read(key, &candidates, matched));
+        }
     }
-    list
+    // Pods are numbered from here on: labels are read once, not once for each term.
+    let mut list: Vec<usize> = (0..candidates.len()).collect();
+    for (column, value) in terms(plan, &columns) {
+        let total = column.matched[value];
+        list = spread(
+            list,
+            |i| column.value_of[*i] == Some(value),
+            total,
+            matched.len() - total,
+        );
+    }
+    list.into_iter().map(|i| candidates[i]).collect()
+}
+
+/// One label of all pods, its values numbered in the order in which candidates have them.
+struct Column<'a> {
+    key: &'a str,
+    numbers: HashMap<&'a str, usize>,
+    /// Of each candidate.
+    value_of: Vec<Option<usize>>,
+    /// Candidates, and all matched pods, with each value.
+    candidates: Vec<usize>,
+    matched: Vec<usize>,
+}
+
+impl<'a> Column<'a> {
+    fn read(key: &'a str, candidates: &[&'a PodFacts], matched: &[&'a PodFacts]) -> Self {
+        let mut column = Self {
+            key,
+            numbers: HashMap::new(),
+            value_of: Vec::with_capacity(candidates.len()),
+            candidates: Vec::new(),
+            matched: Vec::new(),
+        };
+        for facts in candidates {
+            let number = facts.pod.labels.get(key).map(|value| column.number(value));
+            if let Some(number) = number {
+                column.candidates[number] += 1;
+            }
+            column.value_of.push(number);
+        }
+        for facts in matched {
+            let number = facts.pod.labels.get(key).and_then(|v| column.numbers.get(v));
+            if let Some(number) = number {
+                column.matched[*number] += 1;
+            }
+        }
+        column
+    }
+
+    fn number(&mut self, value: &'a str) -> usize {
+        let next = self.numbers.len();
+        let number = *self.numbers.entry(value).or_insert(next);
+        if number == next {
+            self.candidates.push(0);
+            self.matched.push(0);
+        }
+        number
+    }
 }
 
 /// Terms with `*` expanded to every value seen, in pod order; several terms go by how many candidates they match.
-fn terms(plan: &Plan, list: &[&PodFacts]) -> Vec<(String, String)> {
-    let mut out: Vec<(String, String)> = Vec::new();
-    let mut seen = BTreeSet::new();
+/// Those that would change nothing are left out.
+fn terms<'c, 'a>(plan: &Plan, columns: &'c [Column<'a>]) -> Vec<(&'c Column<'a>, usize)> {
+    let mut out: Vec<(&Column<'a>, usize)> = Vec::new();
+    let mut seen = HashSet::new();
     for (key, value) in &plan.scatter {
-        let values: Vec<&str> = match value.as_str() {
-            "*" => list.iter().filter_map(|f| f.pod.labels.get(key)).collect(),
-            value => vec![value],
+        let Some((index, column)) = columns.iter().enumerate().find(|(_, c)| c.key == key) else {
+            continue;
         };
-        for value in values {
-            if seen.insert((key.clone(), value.to_owned())) {
-                out.push((key.clone(), value.to_owned()));
-            }
-        }
+        let values = match value.as_str() {
+            "*" => 0..column.numbers.len(),
+            value => match column.numbers.get(value) {
+                Some(number) => *number..*number + 1,
+                None => continue,
+            },
+        };
+        let fresh = values.filter(|number| seen.insert((index, *number)));
+        out.extend(fresh.map(|number| (column, number)));
     }
-    let count = |(key, value): &(String, String)| {
-        list.iter()
-            .filter(|f| f.pod.labels.get(key) == Some(value.as_str()))
-            .count()
-    };
-    out.sort_by_cached_key(|term| std::cmp::Reverse(count(term)));
+    out.retain(|(column, number)| {
+        let matches = column.candidates[*number];
+        matches > 1 && column.value_of.len() - matches > 1
+    });
+    out.sort_by_key(|(column, number)| std::cmp::Reverse(column.candidates[*number]));
     out
 }
 
@@ -103,7 +164,13 @@ fn even(m: usize, u: usize) -> Groups {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::facts::Membership;
     use super::*;
+    use model::pod::PodView;
+    use model::sidecarset::keys;
+    use serde_json::json;
+    use std::sync::Arc;
 
     fn positions(pods: &str, total: usize, other: usize) -> String {
         spread(pods.chars().collect(), |c| *c == 'm', total, other)
@@ -138,5 +205,65 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn pod(plan: &Plan, i: u64) -> PodFacts {
+        let draw = i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        let mut labels = json!({"app": "x", "zone": format!("z{}", draw % 4)});
+        if draw.is_multiple_of(3) {
+            labels["tier"] = json!(["front", "back"][(draw / 3 % 2) as usize]);
+        }
+        let pod = json!({
+            "metadata": {"namespace": "ns", "name": format!("p-{i:03}"), "labels": labels,
+                "annotations": {keys::INJECTED_LIST: "set"}},
+            "spec": {"containers": [{"name": "c", "image": "c:1"}]}});
+        let pod: Arc<PodView> = Arc::new(serde_json::from_value(pod).unwrap());
+        match PodFacts::read(plan, &pod, None) {
+            Membership::Member(facts) => *facts,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// One term after the other, each counted anew: slow and obvious.
+    fn slowly<'a>(terms: &[(&str, &str)], list: Vec<&'a PodFacts>, all: &[&PodFacts]) -> Vec<&'a PodFacts> {
+        terms.iter().fold(list, |list, (key, value)| {
+            let is = |f: &PodFacts| f.pod.labels.get(key) == Some(*value);
+            let total = all.iter().filter(|f| is(f)).count();
+            spread(list, |f| is(f), total, all.len() - total)
+        })
+    }
+
+    #[test]
+    fn numbered_labels_spread_as_the_labels_themselves_do() {
+        let set = json!({"metadata": {"name": "set"}, "spec": {"selector": {"matchLabels": {"app": "x"}},
+            "containers": [{"name": "c", "image": "c:2"}], "updateStrategy": {"scatterStrategy": [
+                {"key": "tier", "value": "front"}, {"key": "zone", "value": "*"}, {"key": "none", "value": "*"},
+                {"key": "tier", "value": "absent"}]}}});
+        let plan = Plan::new(&serde_json::from_value(set).unwrap()).unwrap();
+        let pods: Vec<PodFacts> = (0..97).map(|i| pod(&plan, i)).collect();
+        let all: Vec<&PodFacts> = pods.iter().collect();
+        let candidates: Vec<&PodFacts> = all
+            .iter()
+            .copied()
+            .filter(|f| !f.pod.name.ends_with('7'))
+            .collect();
+        let count = |(key, value): &(&str, &str)| {
+            let of = candidates
+                .iter()
+                .filter(|f| f.pod.labels.get(key) == Some(*value));
+            of.count()
+        };
+        let mut terms = vec![("tier", "front")];
+        for facts in &candidates {
+            let zone = ("zone", facts.pod.labels.get("zone").unwrap());
+            if !terms.contains(&zone) {
+                terms.push(zone);
+            }
+        }
+        terms.sort_by_key(|t| std::cmp::Reverse(count(t)));
+        let names = |list: &[&PodFacts]| list.iter().map(|f| f.unit()).collect::<Vec<_>>();
+        let expected = slowly(&terms, candidates.clone(), &all);
+        assert_ne!(names(&expected), names(&candidates));
+        assert_eq!(names(&scatter(&plan, candidates, &all)), names(&expected));
     }
 }

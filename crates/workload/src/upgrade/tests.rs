@@ -80,6 +80,21 @@ fn a_condition_that_is_wrong_is_put_right() {
 }
 
 #[test]
+fn no_more_conditions_are_written_than_there_is_room_for() {
+    let mut fleet = Fleet::of(9);
+    (0..9).for_each(|i| fleet.mark(i, false));
+    assert_eq!(fleet.marks().len(), 9);
+    fleet.room = 4;
+    assert_eq!(fleet.marks().len(), 4);
+    let mut rounds = 0;
+    while !fleet.marks().is_empty() {
+        fleet.step();
+        rounds += 1;
+    }
+    assert_eq!(rounds, 3);
+}
+
+#[test]
 fn paused_and_not_update_move_nothing_and_say_so() {
     for (strategy, line) in [
         (json!({"paused": true}), "paused: 3 pods not updated"),

@@ -18,6 +18,13 @@ pub(super) struct Recording {
     sent: HashMap<(String, ObjectKey), u64>,
 }
 
+impl Recording {
+    /// Decided, and not recorded yet.
+    pub fn pending(&self) -> usize {
+        self.waiting.len() + self.batch.len()
+    }
+}
+
 impl Engine {
     pub(super) fn start_recording(&mut self) {
         let Some(ledger) = self.recording.ledger.clone() else {

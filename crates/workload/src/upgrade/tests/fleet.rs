@@ -16,6 +16,7 @@ pub struct Fleet {
     pub set: SidecarSet,
     pub pods: Vec<PodView>,
     pub now: i64,
+    pub room: usize,
     refused: BTreeMap<String, i64>,
     hashes: BTreeMap<String, usize>,
 }
@@ -42,6 +43,7 @@ impl Fleet {
             set: serde_json::from_value(set).unwrap(),
             pods: Vec::new(),
             now: 100,
+            room: usize::MAX,
             refused: BTreeMap::new(),
             hashes: BTreeMap::new(),
         };
@@ -107,7 +109,7 @@ impl Fleet {
             pods: facts.iter().collect(),
             not_injected: vec![],
             changes: &changes,
-            room: usize::MAX,
+            room: self.room,
         };
         decide(&snapshot, at(self.now))
     }

@@ -1,21 +1,32 @@
-//! What one decision costs: `decide_cost [PODS]...` (release).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+//! What a decision costs, and reading pods into facts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
 use model::pod::PodView;
 use model::sidecarset::{SidecarSet, keys};
 use model::time::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tidegate_workload::upgrade::{Membership, Plan, PodFacts, Snapshot, decide};
+use workload::upgrade::{Membership, Plan, PodFacts, Snapshot, decide};
+
+use crate::BenchError;
+use crate::report::Report;
 
 const ROUNDS: u32 = 20;
+/// Upgrades that an operator has room for in one decision.
+const ROOM: usize = 1024;
 
-fn main() {
-    let mut sizes: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
-    if sizes.is_empty() {
-        sizes = vec![10_000, 100_000];
-    }
+#[derive(Debug, Args)]
+pub struct DecidersArgs {
+    /// Sizes of the fleet
+    #[arg(long, value_delimiter = ',', default_value = "10000,100000")]
+    pub pods: Vec<usize>,
+}
+
+pub fn run(args: &DecidersArgs) -> Result<(), BenchError> {
+    let mut report = Report::new("deciders");
     let cases = [
         ("held by partition", json!({"partition": "100%"})),
         ("one at a time", json!({"maxUnavailable": 1})),
@@ -24,16 +35,22 @@ fn main() {
             "scattered over ten",
             json!({"maxUnavailable": 1, "scatterStrategy": [{"key": "zone", "value": "*"}]}),
         ),
+        (
+            "scattered over ten, all at once",
+            json!({"maxUnavailable": "100%", "scatterStrategy": [{"key": "zone", "value": "*"}]}),
+        ),
     ];
-    for pods in sizes {
+    for pods in &args.pods {
         for (name, strategy) in &cases {
-            measure(pods, name, strategy.clone());
+            measure(*pods, name, strategy, &mut report)?;
         }
     }
+    report.write()
 }
 
-fn measure(count: usize, case: &str, strategy: Value) {
-    let mut strategy = strategy;
+fn measure(count: usize, case: &str, strategy: &Value, report: &mut Report) -> Result<(), BenchError> {
+    let setup = |e: &dyn std::fmt::Display| BenchError::Setup(e.to_string());
+    let mut strategy = strategy.clone();
     strategy["type"] = json!("RollingUpdate");
     let set: SidecarSet = serde_json::from_value(json!({
         "metadata": {"name": "set", "uid": "u", "generation": 2,
@@ -41,20 +58,23 @@ fn measure(count: usize, case: &str, strategy: Value) {
         "spec": {"selector": {"matchLabels": {"app": "web"}}, "updateStrategy": strategy,
             "containers": [{"name": "side", "image": "side:2"}]}
     }))
-    .unwrap();
-    let plan = Plan::new(&set).unwrap();
-    let views: Vec<Arc<PodView>> = (0..count).map(|i| Arc::new(pod(i))).collect();
+    .map_err(|e| setup(&e))?;
+    let plan = Plan::new(&set).map_err(|e| setup(&e))?;
+    let views = (0..count)
+        .map(|i| pod(i).map(Arc::new))
+        .collect::<Result<Vec<Arc<PodView>>, _>>();
+    let views = views.map_err(|e| setup(&e))?;
     let began = Instant::now();
     let facts: Vec<PodFacts> = views
         .iter()
-        .map(|view| match PodFacts::read(&plan, view, None) {
-            Membership::Member(facts) => *facts,
-            _ => panic!("{} does not match", view.name),
+        .filter_map(|view| match PodFacts::read(&plan, view, None) {
+            Membership::Member(facts) => Some(*facts),
+            _ => None,
         })
         .collect();
     let read = began.elapsed();
     let changes = BTreeMap::new();
-    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let now = Timestamp::from_second(1_800_000_000).map_err(|e| setup(&e))?;
     let mut times: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
             let began = Instant::now();
@@ -63,7 +83,7 @@ fn measure(count: usize, case: &str, strategy: Value) {
                 pods: facts.iter().collect(),
                 not_injected: vec![],
                 changes: &changes,
-                room: 1024,
+                room: ROOM,
             };
             std::hint::black_box(decide(&snapshot, now));
             began.elapsed()
@@ -71,16 +91,19 @@ fn measure(count: usize, case: &str, strategy: Value) {
         .collect();
     times.sort_unstable();
     let milliseconds = |t: Duration| t.as_secs_f64() * 1000.0;
-    println!(
-        "{count:>7} pods, {case:<20} decide: median {:>8.3} ms, worst {:>8.3} ms; reading all pods once {:>8.3} ms",
-        milliseconds(times[times.len() / 2]),
-        milliseconds(times[times.len() - 1]),
-        milliseconds(read),
-    );
+    let median = milliseconds(times[times.len() / 2]);
+    let worst = milliseconds(times[times.len() - 1]);
+    let what = format!("{count} pods, {case}: one decision, median");
+    report.figure(&what, median, "ms", &format!("worst {worst:.3}"));
+    if case == "held by partition" {
+        let what = format!("{count} pods: reading all once");
+        report.figure(&what, milliseconds(read), "ms", "");
+    }
+    Ok(())
 }
 
 /// Ready, and on the old revision.
-fn pod(i: usize) -> PodView {
+fn pod(i: usize) -> Result<PodView, serde_json::Error> {
     let entry = |hash: &str| {
         json!({"set": {"hash": hash, "updateTimestamp": "2026-01-01T00:00:00Z", "sidecarSetName": "set",
             "sidecarList": ["side"], "controllerRevision": "set-1"}})
@@ -100,5 +123,4 @@ fn pod(i: usize) -> PodView {
         "status": {"phase": "Running", "containerStatuses": [status("main"), status("side")],
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"}]}
     }))
-    .unwrap()
 }
