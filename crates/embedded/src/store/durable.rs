@@ -15,6 +15,7 @@ use crate::catalog::StorageKey;
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
 const REVISION: &str = "revision";
+const FILE: &str = "tidegate.redb";
 
 /// The disk did not take it; nothing more is written until a restart.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -64,8 +65,11 @@ struct Pending {
 
 impl Durable {
     pub fn open(path: &Path) -> Result<Self, StorageFailure> {
-        std::fs::create_dir_all(path).map_err(StorageFailure::of)?;
-        let database = Database::create(path.join("tidegate.redb")).map_err(StorageFailure::of)?;
+        let file = path.join(FILE);
+        if !file.exists() {
+            create_whole(path, &file)?;
+        }
+        let database = Database::open(&file).map_err(StorageFailure::of)?;
         Self::over(database)
     }
 
@@ -189,6 +193,24 @@ impl Drop for Durable {
     }
 }
 
+/// An empty database under its name, or nothing: what a cut in the middle of its making leaves behind could not be
+/// opened again. The names are on disk before anything is acknowledged.
+fn create_whole(directory: &Path, file: &Path) -> Result<(), StorageFailure> {
+    std::fs::create_dir_all(directory).map_err(StorageFailure::of)?;
+    let unfinished = directory.join(format!("{FILE}.new"));
+    if unfinished.exists() {
+        std::fs::remove_file(&unfinished).map_err(StorageFailure::of)?;
+    }
+    drop(Database::create(&unfinished).map_err(StorageFailure::of)?);
+    std::fs::rename(&unfinished, file).map_err(StorageFailure::of)?;
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    for directory in [Some(directory), parent].into_iter().flatten() {
+        let opened = std::fs::File::open(directory).map_err(StorageFailure::of)?;
+        opened.sync_all().map_err(StorageFailure::of)?;
+    }
+    Ok(())
+}
+
 fn write_batches(
     database: &Database,
     queue: &Queue,
@@ -208,10 +230,11 @@ fn write_batches(
         };
         match write_batch(database, &writes, revision) {
             Ok(()) => {
-                progress.send_modify(|p| p.settled = revision);
+                // Watchers first: who has an answer finds his write wherever he looks.
                 if let Some(hook) = hook.get() {
                     hook(revision);
                 }
+                progress.send_modify(|p| p.settled = revision);
             }
             Err(failure) => {
                 tracing::error!(%failure, "the store takes no more writes");
