@@ -58,6 +58,9 @@ pub struct UpArgs {
     /// Start with an empty cluster
     #[arg(long)]
     pub no_sample: bool,
+    /// Seed of the simulation's delays, failures and names; another one at each start, printed, unless given
+    #[arg(long)]
+    pub seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]

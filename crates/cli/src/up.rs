@@ -50,10 +50,11 @@ async fn serve(args: UpArgs) -> Result<(), Box<dyn Error>> {
             .await
             .map_err(|e| format!("serving: {e}"))
     });
-    start_simulation(&server, &args, &stop, &mut parts);
+    let seed = args.seed.unwrap_or_else(rand::random);
+    start_simulation(&server, &args, seed, &stop, &mut parts);
     start_operator(&server, &stop, &mut parts).await?;
     println!(
-        "ready: {url}, {} simulated nodes; kubectl --kubeconfig {} get pods -A",
+        "ready: {url}, {} simulated nodes, seed {seed}; kubectl --kubeconfig {} get pods -A",
         args.nodes,
         args.kubeconfig.display()
     );
@@ -100,6 +101,7 @@ fn door_options(agent: &str) -> DoorOptions {
 fn start_simulation(
     server: &ApiServer,
     args: &UpArgs,
+    seed: u64,
     stop: &CancellationToken,
     parts: &mut tokio::task::JoinSet<Result<(), String>>,
 ) {
@@ -109,6 +111,7 @@ fn start_simulation(
     };
     let options = sim::Options {
         nodes: Some(nodes),
+        seed,
         ..sim::Options::default()
     };
     let logs = options.logs.clone();

@@ -121,6 +121,11 @@ pub const JOBS: Resource = Resource::namespaced("batch", "v1", "jobs", "Job");
 pub const CRON_JOBS: Resource = Resource::namespaced("batch", "v1", "cronjobs", "CronJob");
 pub const POD_DISRUPTION_BUDGETS: Resource =
     Resource::namespaced("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget");
+pub const PERSISTENT_VOLUME_CLAIMS: Resource =
+    Resource::namespaced("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim");
+pub const PERSISTENT_VOLUMES: Resource = Resource::cluster("", "v1", "persistentvolumes", "PersistentVolume");
+pub const STORAGE_CLASSES: Resource =
+    Resource::cluster("storage.k8s.io", "v1", "storageclasses", "StorageClass");
 pub const CUSTOM_RESOURCE_DEFINITIONS: Resource = Resource::cluster(
     "apiextensions.k8s.io",
     "v1",

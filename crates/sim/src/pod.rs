@@ -77,6 +77,21 @@ pub struct PodSpec {
     pub scheduling_gates: Vec<Value>,
     pub topology_spread_constraints: Vec<Value>,
     pub priority: i64,
+    /// Only those that are claims.
+    #[serde(deserialize_with = "claimed_volumes")]
+    pub volumes: Vec<Volume>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Volume {
+    pub persistent_volume_claim: Option<ClaimSource>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ClaimSource {
+    pub claim_name: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -253,5 +268,12 @@ impl Watched for Pod {
 fn kept_annotations<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
     let mut all = Option::<BTreeMap<String, String>>::deserialize(from)?.unwrap_or_default();
     all.retain(|key, _| key.starts_with(ANNOTATION_PREFIX) || key.starts_with("batch.kubernetes.io/"));
+    Ok(all)
+}
+
+fn claimed_volumes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Volume>, D::Error> {
+    let mut all = Option::<Vec<Volume>>::deserialize(from)?.unwrap_or_default();
+    all.retain(|volume| volume.persistent_volume_claim.is_some());
+    all.shrink_to_fit();
     Ok(all)
 }

@@ -1,7 +1,7 @@
 //! Starting the parts together.
 use std::sync::Arc;
 
-use cluster::resource::{NODES, PODS};
+use cluster::resource::{NODES, PERSISTENT_VOLUME_CLAIMS, PODS};
 use cluster::{Cache, Door, WatchScope};
 use model::time::Clock;
 use tokio_util::sync::CancellationToken;
@@ -57,28 +57,19 @@ pub async fn run(door: Door, options: Options, shutdown: CancellationToken) {
     let pods: Cache<Pod> = Cache::start(&door, PODS, WatchScope::default());
     let mut parts = tokio::task::JoinSet::new();
     if options.scheduler || options.controllers {
-        let nodes = Cache::start(&door, NODES, WatchScope::default());
+        let shared = controllers::Shared {
+            pods: pods.clone(),
+            nodes: Cache::start(&door, NODES, WatchScope::default()),
+            claims: Cache::start(&door, PERSISTENT_VOLUME_CLAIMS, WatchScope::default()),
+        };
         if options.scheduler {
             let (door, clock) = (door.clone(), options.clock.clone());
-            parts.spawn(scheduler::run(
-                door,
-                pods.clone(),
-                nodes.clone(),
-                clock,
-                shutdown.clone(),
-            ));
+            parts.spawn(scheduler::run(door, shared.clone(), clock, shutdown.clone()));
         }
         if options.controllers {
             let (door, clock) = (door.clone(), options.clock.clone());
             let seed = options.seed;
-            parts.spawn(controllers::run(
-                door,
-                pods.clone(),
-                nodes,
-                clock,
-                seed,
-                shutdown.clone(),
-            ));
+            parts.spawn(controllers::run(door, shared, clock, seed, shutdown.clone()));
         }
     }
     if let Some(mut nodes) = options.nodes {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use cluster::resource::JOBS;
 use model::time::{Timestamp, rfc3339_seconds};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::pods::pod_of;
 use super::{Next, Object, Outcome, World};
@@ -12,11 +12,13 @@ use crate::pod::Pod;
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 pub(super) async fn reconcile(world: &World, job: &Object) -> Outcome {
-    if condition(job, "Complete") || condition(job, "Failed") {
+    if has_condition(job, "Complete") || has_condition(job, "Failed") {
         return Ok(Next::Quiet);
     }
     let now = world.clock.now();
-    let pods = world.pods_of(job);
+    let Some(pods) = world.claim_pods(job, |_| true).await? else {
+        return Ok(Next::Stale);
+    };
     let succeeded: Vec<_> = pods
         .iter()
         .filter(|pod| pod.status.phase == "Succeeded")
@@ -46,9 +48,11 @@ pub(super) async fn reconcile(world: &World, job: &Object) -> Outcome {
     } else {
         left += work(world, job, &active, &succeeded).await?;
     }
+    let leaving = |pod: &&Arc<Pod>| pod.metadata.deletion_timestamp.is_some() && !pod.is_finished();
     let mut status = json!({"active": left, "succeeded": succeeded.len(), "failed": failed,
         "ready": active.iter().filter(|pod| pod.is_ready()).count().min(left),
-        "startTime": job.status().get("startTime").cloned().unwrap_or_else(|| json!(rfc3339_seconds(now)))});
+        "terminating": pods.iter().filter(leaving).count()});
+    begin_or_suspend(job, suspended, now, &mut status);
     if job.spec()["completionMode"] == "Indexed" && !succeeded.is_empty() {
         status["completedIndexes"] = json!(intervals(&succeeded));
     }
@@ -66,6 +70,24 @@ pub(super) async fn reconcile(world: &World, job: &Object) -> Outcome {
     }
     world.write_status(&world.jobs, &JOBS, job, status).await?;
     Ok(deadline.filter(|at| *at > now).map_or(Next::Quiet, Next::At))
+}
+
+/// When it began, and whether it may run.
+fn begin_or_suspend(job: &Object, suspended: bool, now: Timestamp, status: &mut Value) {
+    let known = condition(job, "Suspended");
+    let resumed = known.is_some_and(|c| c["status"] == "True") && !suspended;
+    if suspended {
+        status["startTime"] = Value::Null;
+    } else if resumed || !job.status()["startTime"].is_string() {
+        status["startTime"] = json!(rfc3339_seconds(now));
+    }
+    let (text, reason, message) = match suspended {
+        true => ("True", "JobSuspended", "Job suspended"),
+        false => ("False", "JobResumed", "Job resumed"),
+    };
+    if (suspended || resumed) && known.is_none_or(|c| c["status"] != text) {
+        status["conditions"] = json!([told("Suspended", text, reason, message, now)]);
+    }
 }
 
 fn is_done(job: &Object, succeeded: usize, active: usize) -> bool {
@@ -106,6 +128,7 @@ async fn work(
             format!("{}-{index}", job.meta.name)
         });
         let mut pod = pod_of(job, template, &format!("{stem}-{}", world.suffix()), &[]);
+        pod["metadata"]["generateName"] = json!(format!("{stem}-"));
         if let Some(index) = index {
             pod["metadata"]["annotations"][INDEX] = json!(index.to_string());
             pod["metadata"]["labels"][INDEX] = json!(index.to_string());
@@ -122,7 +145,7 @@ fn index(pod: &Pod) -> Option<usize> {
     pod.metadata.annotations.get(INDEX)?.parse().ok()
 }
 
-/// `0,2-4`.
+/// `0,1,3-5`: two neighbours are not a range yet.
 fn intervals(pods: &[&Arc<Pod>]) -> String {
     let mut all: Vec<_> = pods.iter().filter_map(|pod| index(pod)).collect();
     all.sort_unstable();
@@ -134,12 +157,10 @@ fn intervals(pods: &[&Arc<Pod>]) -> String {
             _ => out.push((index, index)),
         }
     }
-    let text = |(first, last): &(usize, usize)| {
-        if first == last {
-            first.to_string()
-        } else {
-            format!("{first}-{last}")
-        }
+    let text = |(first, last): &(usize, usize)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first},{last}"),
+        _ => format!("{first}-{last}"),
     };
     out.iter().map(text).collect::<Vec<_>>().join(",")
 }
@@ -150,26 +171,21 @@ fn deadline(job: &Object) -> Option<Timestamp> {
     start.checked_add(std::time::Duration::from_secs(seconds)).ok()
 }
 
-fn condition(job: &Object, kind: &str) -> bool {
-    let all = job.status()["conditions"].as_array();
-    all.is_some_and(|all| all.iter().any(|c| c["type"] == kind && c["status"] == "True"))
+pub(super) fn has_condition(job: &Object, kind: &str) -> bool {
+    condition(job, kind).is_some_and(|c| c["status"] == "True")
+}
+
+fn condition<'a>(job: &'a Object, kind: &str) -> Option<&'a Value> {
+    let mut all = job.status()["conditions"].as_array()?.iter();
+    all.find(|c| c["type"] == kind)
 }
 
 fn ended(kinds: [&str; 2], reason: &str, message: &str, now: Timestamp) -> Value {
+    json!(kinds.map(|kind| told(kind, "True", reason, message, now)))
+}
+
+fn told(kind: &str, status: &str, reason: &str, message: &str, now: Timestamp) -> Value {
     let now = rfc3339_seconds(now);
-    let make = |kind: &str| {
-        let mut out = Map::new();
-        for (key, value) in [
-            ("type", kind),
-            ("status", "True"),
-            ("reason", reason),
-            ("message", message),
-            ("lastProbeTime", &now),
-            ("lastTransitionTime", &now),
-        ] {
-            out.insert(key.to_owned(), json!(value));
-        }
-        Value::Object(out)
-    };
-    json!(kinds.map(make))
+    json!({"type": kind, "status": status, "reason": reason, "message": message,
+        "lastProbeTime": now, "lastTransitionTime": now})
 }

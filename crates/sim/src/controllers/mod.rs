@@ -1,8 +1,11 @@
-//! Workload controllers: Deployment, ReplicaSet, StatefulSet, DaemonSet and Job, for clusters without a
-//! controller manager.
+//! Controllers for clusters without a controller manager: Deployment, ReplicaSet, StatefulSet, DaemonSet, Job,
+//! CronJob, PodDisruptionBudget, the taints of nodes, and volumes for PersistentVolumeClaims.
 //!
 //! One task watches everything and runs one reconcile per object at a time. A reconcile never sees the event that
 //! woke it, and none runs on a cache older than our own last write.
+mod budget;
+mod claim;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod job;
@@ -13,25 +16,25 @@ mod replicaset;
 mod revision;
 mod rollout;
 mod statefulset;
+mod volume;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::resource::{CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, JOBS, REPLICA_SETS, STATEFUL_SETS};
-use cluster::{ApiError, Cache, Door, ObjectKey, WatchScope, Watched};
+use cluster::{ApiError, Cache, Door, ObjectKey};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use model::time::{Clock, Timestamp};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::sleep_until;
 use crate::pod::{Meta, Pod};
 use crate::scheduler::Node;
 pub use object::Object;
+use world::World;
 
 /// Reconciles in flight.
 const IN_FLIGHT: usize = 16;
@@ -45,6 +48,9 @@ enum Kind {
     StatefulSet,
     DaemonSet,
     Job,
+    CronJob,
+    Budget,
+    Claim,
     Node,
 }
 
@@ -56,25 +62,18 @@ impl Kind {
             "StatefulSet" => Some(Self::StatefulSet),
             "DaemonSet" => Some(Self::DaemonSet),
             "Job" => Some(Self::Job),
+            "CronJob" => Some(Self::CronJob),
             _ => None,
         }
     }
 }
 
-/// What reconciles read and write through.
-#[derive(Clone)]
-struct World {
-    door: Door,
-    clock: Arc<dyn Clock>,
-    rng: Arc<Mutex<StdRng>>,
-    pods: Cache<Pod>,
-    nodes: Cache<Node>,
-    deployments: Cache<Object>,
-    replica_sets: Cache<Object>,
-    stateful_sets: Cache<Object>,
-    daemon_sets: Cache<Object>,
-    jobs: Cache<Object>,
-    revisions: Cache<Object>,
+/// What a cache tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Pod,
+    Revision,
+    Of(Kind),
 }
 
 /// When to look again; `Stale` asks to wait for the caches.
@@ -88,30 +87,17 @@ enum Next {
 type Outcome = Result<Next, ApiError>;
 type Item = (Kind, ObjectKey);
 
+/// The caches that other parts of the simulation read too.
+#[derive(Clone)]
+pub struct Shared {
+    pub pods: Cache<Pod>,
+    pub nodes: Cache<Node>,
+    pub claims: Cache<Object>,
+}
+
 /// Runs all controllers until `shutdown`.
-pub async fn run(
-    door: Door,
-    pods: Cache<Pod>,
-    nodes: Cache<Node>,
-    clock: Arc<dyn Clock>,
-    seed: u64,
-    shutdown: CancellationToken,
-) {
-    let cache = |resource| Cache::<Object>::start(&door, resource, WatchScope::default());
-    let world = World {
-        deployments: cache(DEPLOYMENTS),
-        replica_sets: cache(REPLICA_SETS),
-        stateful_sets: cache(STATEFUL_SETS),
-        daemon_sets: cache(DAEMON_SETS),
-        jobs: cache(JOBS),
-        revisions: cache(CONTROLLER_REVISIONS),
-        rng: Arc::new(Mutex::new(StdRng::seed_from_u64(seed ^ 0x636f_6e74))),
-        door,
-        clock,
-        pods,
-        nodes,
-    };
-    let mut driver = Driver::new(world);
+pub async fn run(door: Door, shared: Shared, clock: Arc<dyn Clock>, seed: u64, shutdown: CancellationToken) {
+    let mut driver = Driver::new(World::new(door, shared, clock, seed));
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = driver.play() => {}
@@ -143,54 +129,80 @@ impl Driver {
     }
 
     async fn play(&mut self) {
-        let world = self.world.clone();
-        for cache in [&world.deployments, &world.replica_sets, &world.stateful_sets] {
-            cache.synced().await;
-        }
-        for cache in [&world.daemon_sets, &world.jobs, &world.revisions] {
-            cache.synced().await;
-        }
-        world.pods.synced().await;
-        world.nodes.synced().await;
-        let mut pods = world.pods.changes();
-        let mut nodes = world.nodes.changes();
-        let mut deployments = world.deployments.changes();
-        let mut replica_sets = world.replica_sets.changes();
-        let mut stateful_sets = world.stateful_sets.changes();
-        let mut daemon_sets = world.daemon_sets.changes();
-        let mut jobs = world.jobs.changes();
-        let mut revisions = world.revisions.changes();
+        self.world.synced().await;
+        let mut news = self.world.news();
         loop {
             self.begin();
             let next = self.later.values().min().copied();
             tokio::select! {
                 biased;
                 Some((item, outcome)) = self.work.next(), if !self.work.is_empty() => self.end(item, outcome),
-                Some(key) = pods.next() => self.owned("Pod", key.clone(), world.pods.get(&key).map(|p| p.metadata.clone())),
-                Some(key) = deployments.next() => self.mark((Kind::Deployment, key)),
-                Some(key) = replica_sets.next() => {
-                    let meta = world.replica_sets.get(&key).map(|o| o.meta.clone());
-                    self.mark((Kind::ReplicaSet, key.clone()));
-                    self.owned("ReplicaSet", key, meta);
-                }
-                Some(key) = stateful_sets.next() => self.mark((Kind::StatefulSet, key)),
-                Some(key) = daemon_sets.next() => self.mark((Kind::DaemonSet, key)),
-                Some(key) = jobs.next() => self.mark((Kind::Job, key)),
-                Some(key) = revisions.next() => {
-                    let meta = world.revisions.get(&key).map(|o| o.meta.clone());
-                    self.owned("ControllerRevision", key, meta);
-                }
-                Some(key) = nodes.next() => {
-                    self.mark((Kind::Node, key));
-                    let all: Vec<_> = world.daemon_sets.snapshot().iter().map(|(key, _)| key.clone()).collect();
-                    all.into_iter().for_each(|key| self.mark((Kind::DaemonSet, key)));
-                }
-                () = sleep_until(&world.clock, next) => {
-                    let now = world.clock.now();
+                fresh = news.next() => match fresh {
+                    Some((what, key)) => self.notice(what, key),
+                    None => return,
+                },
+                () = sleep_until(&self.world.clock, next) => {
+                    let now = self.world.clock.now();
                     let due: Vec<_> = self.later.iter().filter(|(_, at)| **at <= now).map(|(i, _)| i.clone()).collect();
                     due.into_iter().for_each(|item| self.mark(item));
                 }
-                else => return,
+            }
+        }
+    }
+
+    /// Whom a change concerns: the object itself, what owns it, what may take it in, what counts it.
+    fn notice(&mut self, what: What, key: ObjectKey) {
+        let world = self.world.clone();
+        let meta = match what {
+            What::Pod => world.pods.get(&key).map(|pod| pod.metadata.clone()),
+            What::Of(Kind::ReplicaSet) => world.replica_sets.get(&key).map(|o| o.meta.clone()),
+            What::Of(Kind::Job) => world.jobs.get(&key).map(|o| o.meta.clone()),
+            What::Revision => world.revisions.get(&key).map(|o| o.meta.clone()),
+            _ => None,
+        };
+        match what {
+            What::Pod => {
+                self.orphan(
+                    meta.as_ref(),
+                    &[Kind::ReplicaSet, Kind::StatefulSet, Kind::DaemonSet, Kind::Job],
+                );
+                self.all(Kind::Budget, Some(key.namespace.as_str()));
+                self.owned("Pod", key, meta);
+            }
+            What::Revision => self.owned("ControllerRevision", key, meta),
+            What::Of(kind) => {
+                self.mark((kind, key.clone()));
+                match kind {
+                    Kind::ReplicaSet => {
+                        self.orphan(meta.as_ref(), &[Kind::Deployment]);
+                        self.owned("ReplicaSet", key.clone(), meta);
+                    }
+                    Kind::Job => self.owned("Job", key.clone(), meta),
+                    Kind::Node => self.all(Kind::DaemonSet, None),
+                    _ => {}
+                }
+                if matches!(kind, Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet) {
+                    self.all(Kind::Budget, Some(key.namespace.as_str()));
+                }
+            }
+        }
+    }
+
+    /// Every object of a kind looks, in one namespace or in all.
+    fn all(&mut self, kind: Kind, namespace: Option<&str>) {
+        for key in self.world.keys(kind, namespace) {
+            self.mark((kind, key));
+        }
+    }
+
+    /// What nobody controls concerns all who would select it.
+    fn orphan(&mut self, meta: Option<&Meta>, kinds: &[Kind]) {
+        let Some(meta) = meta.filter(|m| m.controller().is_none() && m.deletion_timestamp.is_none()) else {
+            return;
+        };
+        for kind in kinds {
+            for key in self.world.selecting(*kind, meta) {
+                self.mark((*kind, key));
             }
         }
     }
@@ -264,69 +276,5 @@ impl Driver {
                 self.later.insert(item, self.world.clock.now() + RETRY);
             }
         }
-    }
-}
-
-impl World {
-    async fn reconcile(&self, item: &Item) -> Outcome {
-        let (kind, key) = item;
-        let found = match kind {
-            Kind::Deployment => self.deployments.get(key),
-            Kind::ReplicaSet => self.replica_sets.get(key),
-            Kind::StatefulSet => self.stateful_sets.get(key),
-            Kind::DaemonSet => self.daemon_sets.get(key),
-            Kind::Job => self.jobs.get(key),
-            Kind::Node => return node::reconcile(self, key).await,
-        };
-        let Some(object) = found.filter(|object| object.meta.deletion_timestamp.is_none()) else {
-            return Ok(Next::Quiet);
-        };
-        if !self.is_current() {
-            return Ok(Next::Stale);
-        }
-        match kind {
-            Kind::Deployment => deployment::reconcile(self, &object).await,
-            Kind::ReplicaSet => replicaset::reconcile(self, &object).await,
-            Kind::StatefulSet => statefulset::reconcile(self, &object).await,
-            Kind::DaemonSet => daemonset::reconcile(self, &object).await,
-            Kind::Job => job::reconcile(self, &object).await,
-            Kind::Node => Ok(Next::Quiet),
-        }
-    }
-
-    /// Whether all our own writes show.
-    fn is_current(&self) -> bool {
-        let workloads = [
-            &self.deployments,
-            &self.replica_sets,
-            &self.stateful_sets,
-            &self.daemon_sets,
-            &self.jobs,
-            &self.revisions,
-        ];
-        self.pods.is_current() && workloads.iter().all(|cache| cache.is_current())
-    }
-
-    /// Five letters for a name.
-    fn suffix(&self) -> String {
-        const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        (0..5)
-            .map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())]))
-            .collect()
-    }
-}
-
-impl Watched for Object {
-    fn key(&self) -> ObjectKey {
-        self.meta.key()
-    }
-
-    fn resource_version(&self) -> &str {
-        &self.meta.resource_version
-    }
-
-    fn uid(&self) -> &str {
-        &self.meta.uid
     }
 }

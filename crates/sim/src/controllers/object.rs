@@ -1,12 +1,15 @@
 //! A workload object as it is, without the bookkeeping of its field managers.
 use std::collections::BTreeMap;
 
-use cluster::{ApiError, Cache, PatchKind, Resource};
+use cluster::{ApiError, Cache, ObjectKey, PatchKind, Resource, Watched};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::World;
 use crate::pod::Meta;
+
+/// Counts of a status that are there also when they are zero.
+const KEPT_ZEROS: [&str; 4] = ["terminatingReplicas", "terminating", "collisionCount", "ready"];
 
 #[derive(Clone, Debug, Default)]
 pub struct Object {
@@ -70,8 +73,9 @@ impl World {
         let mut change = Map::new();
         for (key, value) in status.as_object().into_iter().flatten() {
             let before = object.status().get(key).unwrap_or(&Value::Null);
-            // The API server leaves zeros out.
-            let same = before == value || (before.is_null() && (*value == json!(0) || *value == json!("")));
+            let empty = *value == json!(0) || *value == json!("");
+            // The API server leaves zeros out, but for these fields.
+            let same = before == value || (before.is_null() && empty && !KEPT_ZEROS.contains(&key.as_str()));
             if !same {
                 change.insert(key.clone(), value.clone());
             }
@@ -125,5 +129,19 @@ impl World {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+impl Watched for Object {
+    fn key(&self) -> ObjectKey {
+        self.meta.key()
+    }
+
+    fn resource_version(&self) -> &str {
+        &self.meta.resource_version
+    }
+
+    fn uid(&self) -> &str {
+        &self.meta.uid
     }
 }

@@ -1,6 +1,4 @@
 //! ReplicaSets: as many pods as asked for.
-use std::sync::Arc;
-
 use cluster::resource::REPLICA_SETS;
 use serde_json::json;
 
@@ -9,7 +7,12 @@ use super::{Next, Object, Outcome, World};
 use crate::pod::Pod;
 
 pub(super) async fn reconcile(world: &World, set: &Object) -> Outcome {
-    let mut active: Vec<Arc<Pod>> = world.pods_of(set);
+    let Some(mut active) = world.claim_pods(set, |pod| !pod.is_finished()).await? else {
+        return Ok(Next::Stale);
+    };
+    let leaving =
+        |pod: &&std::sync::Arc<Pod>| pod.metadata.deletion_timestamp.is_some() && !pod.is_finished();
+    let terminating = active.iter().filter(leaving).count();
     active.retain(|pod| pod.is_active());
     let wanted = set.replicas();
     if active.len() < wanted {
@@ -44,6 +47,7 @@ pub(super) async fn reconcile(world: &World, set: &Object) -> Outcome {
         "fullyLabeledReplicas": labelled.count(),
         "readyReplicas": counts.ready,
         "availableReplicas": counts.available,
+        "terminatingReplicas": terminating,
         "observedGeneration": set.meta.generation,
     });
     world

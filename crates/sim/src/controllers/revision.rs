@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Object, World};
 
+/// Where a revision carries its hash.
+const DAEMON_HASH: &str = "controller-revision-hash";
+const STATEFUL_HASH: &str = "controller.kubernetes.io/hash";
+
 /// Ten letters that stand for a template; `collisions` makes another name of the same one.
 pub(super) fn hash(template: &Value, collisions: i64) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -66,10 +70,15 @@ pub(super) async fn revisions(world: &World, owner: &Object) -> Result<Option<Ve
         None => {
             let hash = hash(template, owner.status()["collisionCount"].as_i64().unwrap_or(0));
             let mut labels = template["metadata"]["labels"].clone();
-            labels["controller-revision-hash"] = json!(hash);
+            let label = if owner.value["kind"] == "StatefulSet" {
+                STATEFUL_HASH
+            } else {
+                DAEMON_HASH
+            };
+            labels[label] = json!(hash);
             let body = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision",
                 "metadata": {"name": format!("{}-{hash}", owner.meta.name), "namespace": owner.meta.namespace,
-                    "labels": labels, "ownerReferences": [owner.as_owner()]},
+                    "labels": labels, "annotations": owner.annotations, "ownerReferences": [owner.as_owner()]},
                 "data": data, "revision": newest + 1});
             let (cache, ns) = (&world.revisions, &owner.meta.namespace);
             world.create(cache, &CONTROLLER_REVISIONS, ns, &body).await?;
@@ -117,8 +126,8 @@ impl Revision {
         let label = object
             .meta
             .labels
-            .get("controller-revision-hash")
-            .or_else(|| object.meta.labels.get("controller.kubernetes.io/hash"));
+            .get(DAEMON_HASH)
+            .or_else(|| object.meta.labels.get(STATEFUL_HASH));
         Self {
             name: object.meta.name.clone(),
             hash: label.cloned().unwrap_or_default(),

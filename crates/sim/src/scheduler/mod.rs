@@ -18,6 +18,7 @@ use model::time::{Clock, rfc3339_seconds};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::controllers::{Object, Shared};
 use crate::pod::Pod;
 pub use fit::Node;
 pub(crate) use fit::wanted_by_pod;
@@ -30,6 +31,7 @@ struct Scheduler {
     door: Door,
     pods: Cache<Pod>,
     nodes: Cache<Node>,
+    claims: Cache<Object>,
     clock: Arc<dyn Clock>,
     /// Pods on nodes, also those whose binding we sent and have not seen yet.
     placed: BTreeMap<ObjectKey, Placed>,
@@ -42,17 +44,12 @@ struct Scheduler {
 }
 
 /// Schedules until `shutdown`.
-pub async fn run(
-    door: Door,
-    pods: Cache<Pod>,
-    nodes: Cache<Node>,
-    clock: Arc<dyn Clock>,
-    shutdown: CancellationToken,
-) {
+pub async fn run(door: Door, shared: Shared, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
     let mut this = Scheduler {
         door,
-        pods,
-        nodes,
+        pods: shared.pods,
+        nodes: shared.nodes,
+        claims: shared.claims,
         clock,
         placed: BTreeMap::new(),
         carries: BTreeMap::new(),
@@ -69,8 +66,10 @@ pub async fn run(
 impl Scheduler {
     async fn play(&mut self) {
         self.nodes.synced().await;
+        self.claims.synced().await;
         let mut pods = self.pods.changes();
         let mut nodes = self.nodes.changes();
+        let mut claims = self.claims.changes();
         // What waits is tried when something may have changed; a turn in which nothing fits ends it.
         let mut worth_trying = BTreeSet::new();
         loop {
@@ -94,8 +93,8 @@ impl Scheduler {
                         worth_trying.insert(key);
                     }
                 }
-                node = nodes.next() => {
-                    if node.is_none() {
+                changed = async { tokio::select! { biased; key = nodes.next() => key, key = claims.next() => key } } => {
+                    if changed.is_none() {
                         return;
                     }
                     worth_trying.extend(self.waiting.iter().cloned());
@@ -169,6 +168,9 @@ impl Scheduler {
             return;
         };
         let nodes = self.nodes.snapshot();
+        if let Some(reason) = self.awaits_volume(key, &pod) {
+            return self.explain(key, &pod, nodes.len(), &reason);
+        }
         let placed = Placed::new(&pod, "");
         let mut reasons = BTreeMap::new();
         let mut best: Option<(u32, i128, &str)> = None;
@@ -194,8 +196,23 @@ impl Scheduler {
         }
         match best {
             Some((_, _, node)) => self.bind(key, &pod, node.to_owned()),
-            None => self.explain(key, &pod, nodes.len(), &reasons),
+            None => {
+                let parts: Vec<_> = reasons.iter().map(|(why, n)| format!("{n} {why}")).collect();
+                self.explain(key, &pod, nodes.len(), &parts.join(", "));
+            }
         }
+    }
+
+    /// A claim of the pod that has no volume yet.
+    fn awaits_volume(&self, key: &ObjectKey, pod: &Pod) -> Option<String> {
+        pod.spec.volumes.iter().find_map(|volume| {
+            let name = &volume.persistent_volume_claim.as_ref()?.claim_name;
+            match self.claims.get(&ObjectKey::new(&key.namespace, name)) {
+                None => Some(format!("persistentvolumeclaim {name:?} not found")),
+                Some(claim) if claim.status()["phase"] == "Bound" => None,
+                Some(_) => Some("pod has unbound immediate PersistentVolumeClaims".to_owned()),
+            }
+        })
     }
 
     fn bind(&mut self, key: &ObjectKey, pod: &Pod, node: String) {
@@ -226,12 +243,11 @@ impl Scheduler {
     }
 
     /// Tells why it waits, if that is not told already.
-    fn explain(&mut self, key: &ObjectKey, pod: &Pod, nodes: usize, reasons: &BTreeMap<String, u32>) {
-        let parts: Vec<_> = reasons.iter().map(|(why, n)| format!("{n} {why}")).collect();
+    fn explain(&mut self, key: &ObjectKey, pod: &Pod, nodes: usize, reasons: &str) {
         let message = if nodes == 0 {
             "no nodes available to schedule pods".to_owned()
         } else {
-            format!("0/{nodes} nodes are available: {}.", parts.join(", "))
+            format!("0/{nodes} nodes are available: {reasons}.")
         };
         let known = pod.condition("PodScheduled");
         if known.is_some_and(|c| c.reason == "Unschedulable" && c.message == message) {

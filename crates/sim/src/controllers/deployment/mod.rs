@@ -9,10 +9,11 @@ use serde_json::json;
 
 use super::revision::{hash, without_label};
 use super::rollout::resolve;
-use super::{Object, Outcome, World};
+use super::{Next, Object, Outcome, World};
 
 const HASH_LABEL: &str = "pod-template-hash";
 const REVISION: &str = "deployment.kubernetes.io/revision";
+const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const MAX: &str = "deployment.kubernetes.io/max-replicas";
 
@@ -28,7 +29,10 @@ struct Slack {
 }
 
 pub(super) async fn reconcile(world: &World, deployment: &Object) -> Outcome {
-    let sets = sets_of(world, deployment);
+    let Some(claimed) = world.claim_sets(deployment).await? else {
+        return Ok(Next::Stale);
+    };
+    let sets = sets_of(deployment, claimed);
     let paused = deployment.spec()["paused"] == true;
     let recreate = deployment.spec()["strategy"]["type"] == "Recreate";
     let slack = slack(deployment);
@@ -79,17 +83,9 @@ fn slack(deployment: &Object) -> Slack {
     Slack { surge, unavailable }
 }
 
-fn sets_of(world: &World, deployment: &Object) -> Sets {
+fn sets_of(deployment: &Object, mut all: Vec<Arc<Object>>) -> Sets {
     let template = &deployment.spec()["template"];
-    let mut all: Vec<Arc<Object>> = world
-        .replica_sets
-        .snapshot()
-        .in_namespace(&deployment.meta.namespace)
-        .map(|(_, set)| set.clone())
-        .filter(|set| {
-            set.meta.is_controlled_by(&deployment.meta.uid) && set.meta.deletion_timestamp.is_none()
-        })
-        .collect();
+    all.retain(|set| set.meta.deletion_timestamp.is_none());
     all.sort_by(|a, b| {
         (a.meta.creation_timestamp, &a.meta.name).cmp(&(b.meta.creation_timestamp, &b.meta.name))
     });
@@ -162,8 +158,17 @@ async fn keep_revision(
     let highest = old.iter().map(|set| revision_of(set)).max().unwrap_or(0);
     let mut revision = revision_of(new);
     if revision <= highest {
+        let mut annotations = json!({REVISION: (highest + 1).to_string()});
+        if revision > 0 {
+            let had = new
+                .annotations
+                .get(HISTORY)
+                .map(|had| format!("{had},"))
+                .unwrap_or_default();
+            annotations[HISTORY] = json!(format!("{had}{revision}"));
+        }
         revision = highest + 1;
-        let body = json!({"metadata": {"annotations": {REVISION: revision.to_string()}}});
+        let body = json!({"metadata": {"annotations": annotations}});
         world
             .patch(&world.replica_sets, &REPLICA_SETS, new, &body, None)
             .await?;

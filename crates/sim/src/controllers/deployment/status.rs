@@ -39,6 +39,7 @@ pub(super) async fn write_status(world: &World, deployment: &Object, sets: &Sets
         "updatedReplicas": updated,
         "readyReplicas": sum("readyReplicas"),
         "availableReplicas": available,
+        "terminatingReplicas": sum("terminatingReplicas"),
         "unavailableReplicas": asked.saturating_sub(available),
         "conditions": conditions,
     });

@@ -1,13 +1,14 @@
 //! DaemonSets: a pod on every node that wants one.
+mod rollout;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cluster::resource::DAEMON_SETS;
 use serde_json::{Value, json};
 
-use super::pods::{Counts, available, pod_of};
+use super::pods::{Counts, pod_of};
 use super::revision::{Revision, forget_old, revisions};
-use super::rollout::resolve;
 use super::{Next, Object, Outcome, World};
 use crate::pod::Pod;
 use crate::scheduler::{Node, wanted_by_pod};
@@ -31,7 +32,10 @@ pub(super) async fn reconcile(world: &World, set: &Object) -> Outcome {
         return Ok(Next::Quiet);
     };
     let mut by_node: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
-    for pod in world.pods_of(set) {
+    let Some(pods) = world.claim_pods(set, |_| true).await? else {
+        return Ok(Next::Stale);
+    };
+    for pod in pods {
         by_node.entry(target(&pod)).or_default().push(pod);
     }
     let nodes = world.nodes.snapshot();
@@ -41,7 +45,10 @@ pub(super) async fn reconcile(world: &World, set: &Object) -> Outcome {
         .filter(|node| belongs(&model, node))
         .map(|node| node.metadata.name.as_str())
         .collect();
-    manage(world, set, update, &wanted, &by_node).await?;
+    let turn = rollout::turn(set, update, &wanted, &by_node, world.clock.now());
+    let make = turn.make.iter().map(|node| pod_for(world, set, update, node));
+    world.create_pods(set, make.collect()).await?;
+    world.delete_pods(turn.remove).await?;
     let next = write_status(world, set, update, &wanted, &by_node).await?;
     let in_use: Vec<_> = by_node
         .values()
@@ -108,64 +115,6 @@ fn pod_for(world: &World, set: &Object, revision: &Revision, node: &str) -> Valu
     pod
 }
 
-async fn manage(
-    world: &World,
-    set: &Object,
-    update: &Revision,
-    wanted: &[&str],
-    by_node: &BTreeMap<String, Vec<Arc<Pod>>>,
-) -> Result<(), cluster::ApiError> {
-    let now = world.clock.now();
-    let min_ready = set.count("minReadySeconds", 0);
-    let alive = |pod: &&Arc<Pod>| pod.metadata.deletion_timestamp.is_none();
-    let mut make = Vec::new();
-    let mut remove: Vec<Arc<Pod>> = Vec::new();
-    for (node, pods) in by_node {
-        if !wanted.contains(&node.as_str()) {
-            remove.extend(pods.iter().filter(alive).cloned());
-            continue;
-        }
-        // Failed ones are replaced; of several the oldest stays.
-        let mut living: Vec<_> = pods.iter().filter(alive).collect();
-        living.sort_by_key(|pod| (pod.is_finished(), pod.metadata.creation_timestamp));
-        let keep = usize::from(living.first().is_some_and(|pod| !pod.is_finished()));
-        remove.extend(living.into_iter().skip(keep).cloned());
-    }
-    for node in wanted {
-        if by_node.get(*node).is_none_or(Vec::is_empty) {
-            make.push(pod_for(world, set, update, node));
-        }
-    }
-    if set.spec()["updateStrategy"]["type"] != "OnDelete" {
-        let rolling = &set.spec()["updateStrategy"]["rollingUpdate"];
-        let allowed = resolve(&rolling["maxUnavailable"], "1", wanted.len(), true).max(1);
-        let pod_on = |node: &str| {
-            by_node
-                .get(node)
-                .and_then(|pods| pods.iter().find(|p| p.is_active()))
-        };
-        let is_good = |pod: &Arc<Pod>| available(pod, min_ready, now).is_ok();
-        let down = wanted
-            .iter()
-            .filter(|node| !pod_on(node).is_some_and(is_good))
-            .count();
-        let mut left = allowed.saturating_sub(down);
-        for pod in wanted.iter().filter_map(|node| pod_on(node)) {
-            if pod.metadata.labels.get(HASH) == Some(&update.hash) {
-                continue;
-            }
-            if !is_good(pod) {
-                remove.push(pod.clone());
-            } else if left > 0 {
-                left -= 1;
-                remove.push(pod.clone());
-            }
-        }
-    }
-    world.create_pods(set, make).await?;
-    world.delete_pods(remove).await
-}
-
 async fn write_status(
     world: &World,
     set: &Object,
@@ -175,9 +124,9 @@ async fn write_status(
 ) -> Outcome {
     let now = world.clock.now();
     let on = |node: &str| {
-        by_node
-            .get(node)
-            .and_then(|pods| pods.iter().find(|pod| pod.is_active()))
+        // The oldest: while it is replaced, the node's daemon is still that one.
+        let active = by_node.get(node)?.iter().filter(|pod| pod.is_active());
+        active.min_by_key(|pod| pod.metadata.creation_timestamp)
     };
     let there: Vec<_> = wanted.iter().filter_map(|node| on(node)).collect();
     let counts = Counts::of(there.iter().copied(), set.count("minReadySeconds", 0), now);

@@ -1,4 +1,6 @@
 //! StatefulSets: numbered pods, one after another, updated from the highest number down.
+mod claims;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,14 +36,10 @@ pub(super) async fn reconcile(world: &World, set: &Object) -> Outcome {
     let current = named(&set.status()["currentRevision"]).unwrap_or(update);
     let first = set.spec()["ordinals"]["start"].as_u64().unwrap_or(0);
     let first = usize::try_from(first).unwrap_or(0);
-    let numbered = world.pods_of(set).into_iter().filter_map(|pod| {
-        let number = pod
-            .metadata
-            .name
-            .strip_prefix(&set.meta.name)?
-            .strip_prefix('-')?;
-        Some((number.parse().ok()?, pod))
-    });
+    let Some(pods) = world.claim_pods(set, |pod| number(set, pod).is_some()).await? else {
+        return Ok(Next::Stale);
+    };
+    let numbered = pods.into_iter().filter_map(|pod| Some((number(set, &pod)?, pod)));
     let plan = Plan {
         set,
         first,
@@ -55,6 +53,12 @@ pub(super) async fn reconcile(world: &World, set: &Object) -> Outcome {
     let next = plan.write_status(world).await?;
     forget_old(world, set, &all, &[&current.name, &update.name]).await?;
     Ok(next)
+}
+
+/// The number in the pod's name.
+fn number(set: &Object, pod: &Pod) -> Option<usize> {
+    let rest = pod.metadata.name.strip_prefix(&set.meta.name)?;
+    rest.strip_prefix('-')?.parse().ok()
 }
 
 impl Plan<'_> {
@@ -101,6 +105,7 @@ impl Plan<'_> {
         if service.as_str().is_some_and(|name| !name.is_empty()) {
             pod["spec"]["subdomain"] = service.clone();
         }
+        claims::mount(self.set, number, &mut pod);
         pod
     }
 
@@ -121,7 +126,7 @@ impl Plan<'_> {
         let mut missing = Vec::new();
         for number in range.clone() {
             match self.pods.get(&number) {
-                None => missing.push(self.pod(number)),
+                None => missing.push(number),
                 Some(pod) if good(pod) || self.parallel => continue,
                 Some(_) if missing.is_empty() => return Ok(()),
                 Some(_) => break,
@@ -131,7 +136,9 @@ impl Plan<'_> {
             }
         }
         if !missing.is_empty() {
-            world.create_pods(self.set, missing).await?;
+            claims::ensure(world, self.set, &missing).await?;
+            let bodies = missing.iter().map(|number| self.pod(*number)).collect();
+            world.create_pods(self.set, bodies).await?;
             if !self.parallel {
                 return Ok(());
             }
@@ -152,6 +159,7 @@ impl Plan<'_> {
                 .filter(|pod| pod.metadata.deletion_timestamp.is_none());
             return world.delete_pods(next.collect()).await;
         }
+        claims::forget_scaled_down(world, self.set, &range).await?;
         self.update_pods(world, good).await
     }
 
