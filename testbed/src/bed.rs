@@ -154,6 +154,11 @@ impl Bed {
         images::push(&self.binaries, &nodes::registry_address(), specs)
     }
 
+    /// `HOST:PORT` of the registry that every registry's name leads to; plain HTTP.
+    pub fn registry(&self) -> String {
+        nodes::registry_address()
+    }
+
     fn start_nodes(&self, count: usize) -> Result<(), TestbedError> {
         let processes = &self.control_plane.processes;
         images::start_registry(processes, &self.binaries, &self.dir, &nodes::registry_address())?;

@@ -61,6 +61,15 @@ pub fn differential(args: &[String]) -> Result<(), DelegateError> {
     run("the differential", &mut test)
 }
 
+/// Mutated objects through the webhooks' answers and the deciders: 100,000 of each unless another number is given.
+pub fn hostile(args: &[String]) -> Result<(), DelegateError> {
+    let cases = args.first().map_or("100000", String::as_str);
+    let mut test = Command::new("cargo");
+    test.args(["test", "--release", "--quiet", "--package", "tidegate-workload"]);
+    test.args(["--", "mutated"]).env("TIDEGATE_MUTATIONS", cases);
+    run("the mutations", &mut test)
+}
+
 fn run(what: &'static str, command: &mut Command) -> Result<(), DelegateError> {
     let status = command.status()?;
     if status.success() {

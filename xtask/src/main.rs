@@ -13,6 +13,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   bench NAME [..]  figures beside a peer's; `bench help` lists them (release build, quiet machine)
   differential [--traces N] [--length N] [--seed N] [--at-once N] [--peer real]
                    random traces on the embedded server and on a real one
+  hostile [N]      N mutated objects (100,000) through webhooks and deciders, in a release build
   tidy [--bless]   dependency graph, file and function sizes, bans; --bless accepts a smaller state";
 
 fn main() -> ExitCode {
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         "schema" => schema::run(rest),
         "bench" => delegate::bench(rest).map_err(Into::into),
         "differential" => delegate::differential(rest).map_err(Into::into),
+        "hostile" => delegate::hostile(rest).map_err(Into::into),
         "tidy" => tidy::run(rest).map_err(Into::into),
         _ => Err(Box::<dyn std::error::Error>::from(USAGE)),
     };

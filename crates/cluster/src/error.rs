@@ -75,7 +75,18 @@ impl ApiError {
 
     /// Too busy, or not there for the moment: worth another try later.
     pub fn is_transient(&self) -> bool {
-        matches!(self.code, 0 | 429 | 500 | 502 | 503 | 504) && self.reason != "Fenced"
+        let busy = matches!(self.code, 0 | 429 | 500 | 502 | 503 | 504) && self.reason != "Fenced";
+        busy && !self.is_denial()
+    }
+
+    /// A webhook's own no, whatever code it gave: the same question gets the same answer.
+    pub fn is_denial(&self) -> bool {
+        self.message.starts_with("admission webhook ") && self.message.contains(" denied the request")
+    }
+
+    /// Admission comes before anything is stored: where it said no, or could not be asked, nothing was.
+    pub(crate) fn is_of_admission(&self) -> bool {
+        self.is_denial() || self.message.contains("failed calling webhook")
     }
 
     /// The write may have happened; what is there must be read before anything is decided.
@@ -165,5 +176,25 @@ fn reason_of(code: u16) -> &'static str {
         503 => "ServiceUnavailable",
         504 => "Timeout",
         _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::PODS;
+
+    #[test]
+    fn what_admission_refused_is_not_asked_again_and_was_not_stored() {
+        let answer = |message: &str| {
+            let body = serde_json::json!({"kind": "Status", "message": message, "code": 500}).to_string();
+            ApiError::from_answer("create pods", &PODS, 500, None, body.as_bytes())
+        };
+        let denied = answer("admission webhook \"a.b\" denied the request: spec.x: Invalid value");
+        assert!(denied.is_of_admission() && !denied.is_transient());
+        let unasked = answer("Internal error occurred: failed calling webhook \"a.b\": no route");
+        assert!(unasked.is_of_admission() && unasked.is_transient());
+        let other = answer("etcdserver: request timed out");
+        assert!(!other.is_of_admission() && other.is_transient());
     }
 }

@@ -137,8 +137,12 @@ pub enum WaitingOn {
     NotInjected { pods: Vec<Waited>, total: u32 },
     /// Namespaces that are never touched hold pods that match.
     Excluded { pods: u32, namespaces: Vec<String> },
-    /// The hash annotations are not written yet: the webhook of SidecarSets has not seen this revision.
-    Webhook,
+    /// The hash annotations are not those of this content: no webhook was asked when it was written. They are being
+    /// written; `problem` says what is in the way.
+    HashPending {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    },
     /// This webhook configuration was not seen to hold the SidecarSet: new pods are not injected yet.
     InjectionPending { configuration: String },
     /// The spec cannot be acted upon.
@@ -169,7 +173,7 @@ impl WaitingOn {
             Self::OwnWrites { .. } => "OwnWrites",
             Self::NotInjected { .. } => "NotInjected",
             Self::Excluded { .. } => "Excluded",
-            Self::Webhook => "Webhook",
+            Self::HashPending { .. } => "HashPending",
             Self::InjectionPending { .. } => "InjectionPending",
             Self::Invalid { .. } => "Invalid",
         }
@@ -192,7 +196,7 @@ impl WaitingOn {
         "OwnWrites",
         "NotInjected",
         "Excluded",
-        "Webhook",
+        "HashPending",
         "InjectionPending",
         "Invalid",
     ];
@@ -215,7 +219,7 @@ impl WaitingOn {
             | Self::OwnWrites { pods }
             | Self::NotInjected { total: pods, .. }
             | Self::Excluded { pods, .. } => *pods,
-            Self::Webhook | Self::InjectionPending { .. } | Self::Invalid { .. } => 0,
+            Self::HashPending { .. } | Self::InjectionPending { .. } | Self::Invalid { .. } => 0,
         }
     }
 
@@ -239,9 +243,7 @@ impl WaitingOn {
                 count(*total),
                 list(pods, *total, now)
             ),
-            Self::FailureThreshold { failed, threshold } => {
-                format!("{failed} failed, {threshold} reach the failure threshold: no more pods are updated")
-            }
+            Self::FailureThreshold { failed, threshold } => stopped_by_failures(*failed, *threshold),
             Self::Recreation { pods, change } => {
                 format!("waiting for {} to be recreated: {change}", count(*pods))
             }
@@ -282,7 +284,7 @@ impl WaitingOn {
                 count(*pods),
                 namespaces.join(", ")
             ),
-            Self::Webhook => "waiting for the webhook to write the hash of this revision".to_owned(),
+            Self::HashPending { problem } => hash_pending(problem.as_deref()),
             Self::InjectionPending { configuration } => {
                 format!("injection is not in force yet: {configuration} was not seen to hold this SidecarSet")
             }
@@ -295,6 +297,24 @@ impl WaitingOn {
 impl fmt::Display for WaitingOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.write_line(None))
+    }
+}
+
+fn stopped_by_failures(failed: u32, threshold: u32) -> String {
+    format!(
+        "{failed} failed, {threshold} reach the failure threshold: no more pods are updated until they are ready, \
+         deleted or given another image, or forgiven by annotation tidegate.dev/failures-forgiven-until"
+    )
+}
+
+fn hash_pending(problem: Option<&str>) -> String {
+    match problem {
+        None => {
+            "no webhook was asked when this was written: its defaults and hashes are being written".to_owned()
+        }
+        Some(problem) => {
+            format!("defaults and hashes, which no webhook wrote, could not be written: {problem}")
+        }
     }
 }
 

@@ -120,3 +120,31 @@ impl fmt::Display for FieldError {
         write!(f, "{}: {}", self.path, self.body())
     }
 }
+
+/// Longest text of one problem in what we answer or write into status.
+const LONGEST: usize = 512;
+
+/// A text somebody else may have made arbitrarily long, as far as it helps.
+pub fn shortened(text: &str) -> String {
+    cut(text, LONGEST)
+}
+
+/// At most about this many bytes of a text.
+pub fn cut(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    format!("{}...", &text[..text.floor_char_boundary(bytes)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn a_long_text_is_cut_between_letters() {
+        assert_eq!(shortened("a"), "a");
+        let long = shortened(&"ä".repeat(10_000));
+        assert!(long.len() <= 520 && long.ends_with("ä..."), "{long}");
+    }
+}

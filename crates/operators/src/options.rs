@@ -1,5 +1,6 @@
 //! What an operator is told when it starts.
 use cluster::Clocks;
+use cluster::lease::Patience;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Options {
     pub excluded: BTreeSet<String>,
     /// The lease the controllers lead by; `None` where there is only ever one operator.
     pub lease: Option<String>,
+    /// How long a leader leads without renewing, and all that follows from it.
+    pub patience: Patience,
     /// This process among replicas: its pod's or machine's name.
     pub identity: String,
     pub clocks: Clocks,
@@ -55,6 +58,7 @@ impl Options {
             validating_configuration: "tidegate-validating-webhook-configuration".to_owned(),
             excluded: BTreeSet::from(["kube-system".to_owned()]),
             lease: Some("tidegate-operator".to_owned()),
+            patience: Patience::default(),
             identity: "tidegate".to_owned(),
             clocks: Clocks::system(),
             seed: None,

@@ -9,6 +9,7 @@ mod injection;
 mod intents;
 mod news;
 mod reconcile;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod tracker;
@@ -209,8 +210,7 @@ impl Operator {
             return;
         };
         loop {
-            let unique = format!("{:x}", options.clocks.wall.now().as_nanosecond());
-            let who = LeaderOptions::new(&options.namespace, lease, &options.identity, &unique);
+            let who = self.candidacy(lease);
             let acquired = async {
                 caches.synced().await;
                 Leader::acquire(door, who, options.clocks.clone()).await
@@ -244,6 +244,19 @@ impl Operator {
             }
             metrics.leads(0);
         }
+    }
+
+    /// As whom we stand for the lease: two lives of one host are told apart by their time.
+    fn candidacy(&self, lease: &str) -> LeaderOptions {
+        let options = &self.options;
+        let unique = format!("{:x}", options.clocks.wall.now().as_nanosecond());
+        LeaderOptions::patient(
+            &options.namespace,
+            lease,
+            &options.identity,
+            &unique,
+            options.patience,
+        )
     }
 
     async fn server(

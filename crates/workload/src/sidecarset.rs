@@ -11,5 +11,6 @@ mod layout;
 pub mod prepare;
 pub mod review;
 pub mod revision;
+pub mod standing;
 pub mod validate;
 pub mod webhooks;

@@ -43,6 +43,8 @@ pub(super) fn operations_hold(patch: &Value, found: &Value) -> bool {
                     .is_some_and(|there| holds(&operation["value"], there)),
             },
             "remove" => found.pointer(path).is_none(),
+            // Onto itself: that it is there, which `test` cannot say without knowing the value.
+            "copy" if operation["from"] == operation["path"] => found.pointer(path).is_some(),
             _ => false,
         }
     })
@@ -63,6 +65,7 @@ pub(super) fn may_repeat(kind: &PatchKind, body: &Value) -> bool {
             .iter()
             .all(|operation| match operation["op"].as_str().unwrap_or_default() {
                 "test" | "replace" => true,
+                "copy" => operation["from"] == operation["path"],
                 // At a place in a list these shift the rest each time.
                 "add" | "remove" => {
                     let last = operation["path"]

@@ -166,7 +166,7 @@ impl Door {
         let body = collect(answer.into_body(), 1 << 20).await.unwrap_or_default();
         let mut error = ApiError::from_answer(&ask.title, ask.resource, code, after, &body);
         // 429 comes from the gatekeeper before anything is done; a 5xx may come after the commit.
-        if code >= 500 && ask.is_write() {
+        if code >= 500 && ask.is_write() && !error.is_of_admission() {
             error.outcome = Outcome::Unknown;
         }
         Err(error)

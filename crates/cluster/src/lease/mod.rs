@@ -39,17 +39,47 @@ pub struct LeaderOptions {
     pub retry_every: Duration,
 }
 
-impl LeaderOptions {
-    /// The usual patience: 15 s leases, renewed every 3 s, 3 s of margin. `unique` tells two lives of a host apart.
-    pub fn new(namespace: &str, name: &str, host: &str, unique: &str) -> Self {
+/// The durations of [`LeaderOptions`]. By default: 15 s leases, renewed every 3 s, 3 s of margin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    pub duration: Duration,
+    pub margin: Duration,
+    pub renew_every: Duration,
+    pub retry_every: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
         Self {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            identity: format!("{host}_{unique}"),
             duration: Duration::from_secs(15),
             margin: Duration::from_secs(3),
             renew_every: Duration::from_secs(3),
             retry_every: Duration::from_secs(2),
+        }
+    }
+}
+
+impl LeaderOptions {
+    /// With the usual patience. `unique` tells two lives of a host apart.
+    pub fn new(namespace: &str, name: &str, host: &str, unique: &str) -> Self {
+        Self::patient(namespace, name, host, unique, Patience::default())
+    }
+
+    pub fn patient(namespace: &str, name: &str, host: &str, unique: &str, patience: Patience) -> Self {
+        let Patience {
+            duration,
+            margin,
+            renew_every,
+            retry_every,
+        } = patience;
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            identity: format!("{host}_{unique}"),
+            duration,
+            margin,
+            renew_every,
+            retry_every,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What every replica does: answering reviews from memory, and telling the API server what to ask.
 use super::contain::{Step, contain};
 use super::injection::{InjectionSender, unprepared};
-use super::views::{Caches, Configuration};
+use super::standing::Judge;
+use super::views::Caches;
 use crate::metrics::{Operation, Outcome};
 use crate::{Metrics, Options};
 use bytes::Bytes;
 use cluster::resource::NAMESPACES;
-use cluster::{Cache, Door, ObjectKey, Reviewer};
+use cluster::{Door, ObjectKey, Reviewer};
 use model::selector::{LabelSelector, Selector};
 use model::sidecarset::SidecarSet;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -16,16 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use workload::sidecarset::prepare::PreparedSidecarSet;
-use workload::sidecarset::review::{Outcome as Reviewing, PodWorld, Reviewed, SidecarSetWorld, review};
-use workload::sidecarset::revision::Revision;
-use workload::sidecarset::validate::Whitelist;
+use workload::sidecarset::review::{Outcome as Reviewing, PodWorld, Reviewed, review};
+use workload::sidecarset::standing::Standing;
 use workload::sidecarset::webhooks::{self, FailurePolicy, POD_PATH};
 
 /// Answers the API server's reviews. Prepared when something changes, not when somebody asks.
 pub struct Admission {
     door: Door,
     caches: Caches,
-    whitelists: Cache<Configuration>,
     options: Arc<Options>,
     metrics: Arc<Metrics>,
     excluded: BTreeSet<String>,
@@ -38,11 +37,12 @@ pub struct Admission {
 #[derive(Default)]
 struct World {
     prepared: Vec<Arc<PreparedSidecarSet>>,
-    sets: Vec<Arc<SidecarSet>>,
     /// Those that could not be prepared, and whose pods must not be created without their sidecars.
     unprepared: Vec<Arc<SidecarSet>>,
-    revisions: Vec<Revision>,
-    whitelist: Option<Whitelist>,
+    /// What a SidecarSet under review is judged on: those of the others that may be acted upon.
+    judge: Judge,
+    /// Of all there are.
+    names: BTreeSet<String>,
 }
 
 type Labels = Arc<BTreeMap<String, String>>;
@@ -62,7 +62,6 @@ impl Admission {
             None => StdRng::from_os_rng(),
         };
         Self {
-            whitelists: Configuration::watch(door, &options.namespace),
             door: door.clone(),
             caches,
             options,
@@ -80,7 +79,7 @@ impl Admission {
             self.caches.sets.synced(),
             self.caches.namespaces.synced(),
             self.caches.revisions.synced(),
-            self.whitelists.synced()
+            self.caches.whitelists.synced()
         );
         self.prepare();
     }
@@ -89,7 +88,7 @@ impl Admission {
     pub(super) async fn follow(&self) {
         let mut sets = self.caches.sets.changes();
         let mut revisions = self.caches.revisions.changes();
-        let mut whitelists = self.whitelists.changes();
+        let mut whitelists = self.caches.whitelists.changes();
         loop {
             tokio::select! {
                 _ = sets.next() => {}
@@ -104,27 +103,21 @@ impl Admission {
     }
 
     fn prepare(&self) {
-        let revisions: Vec<Revision> = self
-            .caches
-            .revisions
-            .snapshot()
-            .values()
-            .map(|r| r.revision.clone())
-            .collect();
-        let sets: Vec<Arc<SidecarSet>> = self
-            .caches
-            .sets
-            .snapshot()
-            .values()
-            .filter(|s| s.0.metadata.deletion_timestamp.is_none())
-            .map(|s| s.0.clone())
-            .collect();
-        let whitelist = self.whitelists.snapshot().values().find_map(|c| c.whitelist());
-        let (mut prepared, mut failed) = (Vec::new(), Vec::new());
-        for set in &sets {
+        let mut judge = Judge::of(&self.caches);
+        let (mut prepared, mut failed, mut invalid) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for set in &judge.sets {
             let name = &set.metadata.name;
-            match contain(Step::Prepare, name, || PreparedSidecarSet::new(set, &revisions)) {
-                Ok(one) => prepared.push(Arc::new(one)),
+            let prepare = || match judge.standing(set) {
+                Standing::Invalid(_) => None,
+                // Until its hashes are written, pods get what will be written.
+                Standing::Missed(amended) => Some(PreparedSidecarSet::new(&amended, &judge.revisions)),
+                Standing::Written | Standing::Kept => Some(PreparedSidecarSet::new(set, &judge.revisions)),
+            };
+            match contain(Step::Prepare, name, prepare) {
+                Ok(Some(one)) => prepared.push(Arc::new(one)),
+                Ok(None) => {
+                    invalid.insert(name.clone());
+                }
                 Err(_) => {
                     self.metrics.panicked(name);
                     failed.push(set.clone());
@@ -134,23 +127,23 @@ impl Admission {
         unprepared(
             &self.told,
             failed.iter().map(|s| s.metadata.name.clone()).collect(),
+            invalid.clone(),
         );
         failed.retain(|s| FailurePolicy::of(s) == FailurePolicy::Fail);
-        let world = World {
+        let names = judge.sets.iter().map(|s| s.metadata.name.clone()).collect();
+        judge.sets.retain(|s| !invalid.contains(&s.metadata.name));
+        let world = Arc::new(World {
+            names,
             prepared,
-            sets,
             unprepared: failed,
-            revisions,
-            whitelist,
-        };
-        let names: BTreeSet<String> = world.sets.iter().map(|s| s.metadata.name.clone()).collect();
+            judge,
+        });
         let before = {
             let mut current = self.world.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, Arc::new(world))
+            std::mem::replace(&mut *current, world.clone())
         };
-        let gone = before.sets.iter().map(|s| &s.metadata.name);
-        gone.filter(|name| !names.contains(*name))
-            .for_each(|name| self.metrics.forget(name));
+        let gone = before.names.difference(&world.names);
+        gone.for_each(|name| self.metrics.forget(name));
     }
 
     /// The answer to a review, or the HTTP status of a refusal. Needs no sockets.
@@ -227,13 +220,7 @@ impl Admission {
             now: self.options.clocks.wall.now(),
             draw,
         };
-        let sets = SidecarSetWorld {
-            others: &world.sets,
-            revisions: &world.revisions,
-            whitelist: world.whitelist.as_ref(),
-            metadata_allowed_by_default: false,
-        };
-        let reviewed = review(path, body, &pods, &sets).ok_or(404_u16)?;
+        let reviewed = review(path, body, &pods, &world.judge.world()).ok_or(404_u16)?;
         let missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((reviewed, missing.filter(|_| known.is_none())))
     }

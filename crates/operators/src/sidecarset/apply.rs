@@ -81,20 +81,54 @@ pub(super) async fn send(door: &Door, pods: &Cache<Pod>, action: &Action) -> (Ob
 
 async fn upgrade_pod(door: &Door, upgrade: &PodUpgrade) -> Result<WriteReceipt, ApiError> {
     let (namespace, name) = (Some(upgrade.namespace.as_str()), upgrade.name.as_str());
-    let mut patch = upgrade.patch.clone();
-    if !upgrade.metadata.is_empty() {
-        // Other annotations are not watched: they are read where they must be merged with.
-        let pod = door.get(&PODS, namespace, name).await?;
-        let there = pod["metadata"]["annotations"]
-            .as_object()
-            .cloned()
-            .unwrap_or_default();
+    let with = |more: Vec<Value>| {
+        let mut patch = upgrade.patch.clone();
         if let Some(operations) = patch.as_array_mut() {
-            operations.extend(merged(&upgrade.metadata, there));
+            operations.extend(more);
+        }
+        patch
+    };
+    if let Some(operations) = unread(&upgrade.metadata) {
+        let patch = with(operations);
+        let sent = door
+            .patch_as(&PODS, namespace, name, PatchKind::Json, &patch, None)
+            .await;
+        match sent {
+            Err(error) if error.code == 422 && !upgrade.metadata.is_empty() => {}
+            other => return other,
         }
     }
+    // Other annotations are not watched: they are read where they must be merged with.
+    let pod = door.get(&PODS, namespace, name).await?;
+    let there = pod["metadata"]["annotations"].as_object().cloned();
+    let patch = with(merged(&upgrade.metadata, there.unwrap_or_default()));
     door.patch_as(&PODS, namespace, name, PatchKind::Json, &patch, None)
         .await
+}
+
+/// The operations that do it without a look at the pod, if they apply: what is to be retained was put there by
+/// injection, which its copy onto itself asserts. `None` where a value must be merged with.
+fn unread(patches: &[PatchPodMetadata]) -> Option<Vec<Value>> {
+    let mut operations = Vec::new();
+    for patch in patches {
+        for (key, value) in &patch.annotations {
+            let path = annotation_path(key);
+            operations.push(match patch.patch_policy.as_str() {
+                "Retain" | "" => json!({"op": "copy", "from": path, "path": path}),
+                "Overwrite" => json!({"op": "add", "path": path, "value": value}),
+                "MergePatchJson" => return None,
+                _ => continue,
+            });
+        }
+    }
+    Some(operations)
+}
+
+fn annotation_path(key: &str) -> String {
+    format!(
+        "/metadata/annotations/{}",
+        key.replace('~', "~0").replace('/', "~1")
+    )
 }
 
 /// The operations that bring patchPodMetadata into a pod's annotations, each bound to what was read.
@@ -121,10 +155,7 @@ fn merged(patches: &[PatchPodMetadata], there: Map<String, Value>) -> Vec<Value>
         if old == Some(&value) {
             continue;
         }
-        let path = format!(
-            "/metadata/annotations/{}",
-            key.replace('~', "~0").replace('/', "~1")
-        );
+        let path = annotation_path(&key);
         if let Some(old) = old {
             operations.push(json!({"op": "test", "path": path, "value": old}));
         }

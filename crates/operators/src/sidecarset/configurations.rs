@@ -1,6 +1,7 @@
 //! The webhook configurations: what the API server asks us about follows from the SidecarSets there are.
 use super::contain::{Step, contain};
-use super::injection::{InjectionSender, covers};
+use super::injection::{InjectionReceiver, InjectionSender, covers};
+use super::standing::Judge;
 use super::views::{Caches, Set, Stored};
 use crate::options::Webhook;
 use crate::{OperatorError, Options};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use workload::sidecarset::standing::Standing;
 use workload::sidecarset::webhooks::{CONVERT_PATH, WebhookOptions, desired, for_sidecarsets};
 
 /// Field manager of what is installed once, and of what follows the SidecarSets.
@@ -114,6 +116,7 @@ impl Keeper {
         let mut sets = self.caches.sets.changes();
         let mut mutating = self.mutating.changes();
         let mut validating = self.validating.changes();
+        let mut judged: InjectionReceiver = self.told.subscribe();
         loop {
             sets.drain();
             mutating.drain();
@@ -129,6 +132,8 @@ impl Keeper {
                 _ = sets.next() => {}
                 _ = mutating.next() => {}
                 _ = validating.next() => {}
+                // What is invalid, above all.
+                Ok(()) = judged.changed() => {}
                 Ok(()) = self.bundle.changed() => {}
                 () = tokio::time::sleep(again) => {}
             }
@@ -165,7 +170,7 @@ impl Keeper {
         .await
     }
 
-    /// SidecarSets that entries can be made from.
+    /// SidecarSets that entries can be made from, and that are acted upon.
     fn sets(&self) -> Vec<Arc<Set>> {
         let none = |_: &str| Value::Null;
         let options = WebhookOptions {
@@ -173,10 +178,15 @@ impl Keeper {
             excluded_namespaces: &[],
             timeout_seconds: TIMEOUT_SECONDS,
         };
+        let judge = Judge::of(&self.caches);
         let usable = |set: &&Arc<Set>| {
             let name = &set.0.metadata.name;
+            let valid = || {
+                drop(desired(&[&*set.0], &options));
+                !matches!(judge.standing(&set.0), Standing::Invalid(_))
+            };
             set.0.metadata.deletion_timestamp.is_none()
-                && contain(Step::Configure, name, || desired(&[&*set.0], &options)).is_ok()
+                && contain(Step::Configure, name, valid).is_ok_and(|valid| valid)
         };
         let all = self.caches.sets.snapshot();
         all.values().filter(usable).cloned().collect()

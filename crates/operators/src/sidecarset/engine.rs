@@ -1,10 +1,10 @@
 //! The leader's loop: changes in, decisions made, writes out, their answers in again.
+mod chores;
 mod jobs;
 mod recording;
 mod trouble;
 mod wakes;
 
-use super::chore::Chore;
 use super::contain::{Step, contain};
 use super::injection::{Injection, InjectionReceiver};
 use super::intents::{Intents, Ledger, state_of};
@@ -22,8 +22,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::Instrument as _;
 use tracing::field::Empty;
+use workload::sidecarset::standing::Standing;
 use workload::upgrade::Action;
 
 /// While writes are awaited, they are looked for at least so often.
@@ -108,11 +108,13 @@ impl Engine {
         let mut namespaces = self.caches.namespaces.changes();
         let mut nodes = self.caches.nodes.changes();
         let mut revisions = self.caches.revisions.changes();
+        let mut whitelists = self.caches.whitelists.changes();
         // What there is now is read below; what changes meanwhile is told.
         pods.drain();
         namespaces.drain();
         nodes.drain();
         revisions.drain();
+        whitelists.drain();
         // SidecarSets first: pods are read against them.
         self.sets_changed(sets.drain()).await;
         loop {
@@ -135,6 +137,11 @@ impl Engine {
                 key = revisions.next() => {
                     all(key, &mut revisions);
                     self.dirty.extend(self.trackers.keys().cloned());
+                    self.judge_again(|standing| !standing.is_settled());
+                }
+                key = whitelists.next() => {
+                    all(key, &mut whitelists);
+                    self.judge_again(|standing| !standing.may_be_acted_upon());
                 }
                 Ok(()) = self.injection.changed() => self.injection_changed(),
                 () = tokio::time::sleep(wake) => self.woken(),
@@ -174,6 +181,17 @@ impl Engine {
                     self.wakes.remove(&name);
                     self.metrics.forget(&name);
                 }
+            }
+        }
+        self.judge_again(|standing| !standing.may_be_acted_upon());
+    }
+
+    /// Those that stand so are judged anew: what they depend on beside themselves has changed.
+    fn judge_again(&mut self, which: impl Fn(&Standing) -> bool) {
+        for (name, tracker) in &mut self.trackers {
+            if which(&tracker.standing) {
+                tracker.judge_again = true;
+                self.dirty.insert(name.clone());
             }
         }
     }
@@ -242,6 +260,9 @@ impl Engine {
                     continue;
                 }
                 tracker.start_over(&self.caches, &self.options).await;
+            }
+            if tracker.judge_again {
+                tracker.judge(&self.caches, &self.options).await;
             }
             tracker.settle_flights(&self.caches, &self.options);
             if let Some(step) = tracker.broken {
@@ -353,47 +374,6 @@ impl Engine {
         if let Some(first) = report.waiting.first() {
             span.record("waits_for", first.reason());
         }
-    }
-
-    /// One chore at a time, and status not more often than it can be read.
-    fn start_chore(&mut self, name: &str, mut chore: Chore, now: Timestamp) {
-        let Some(tracker) = self.trackers.get_mut(name) else {
-            return;
-        };
-        if chore.status == tracker.written && !self.caches.sets.is_current_for(&ObjectKey::cluster(name)) {
-            chore.status = None;
-        }
-        if chore.status.is_none() && chore.revisions.is_empty() {
-            return;
-        }
-        let too_soon = tracker
-            .status_not_before
-            .filter(|at| *at > now && chore.revisions.is_empty());
-        if tracker.chore_runs {
-            return;
-        }
-        if let Some(at) = too_soon {
-            let wake = self.wakes.get(name).copied().unwrap_or(Timestamp::MAX).min(at);
-            self.wakes.insert(name.to_owned(), wake);
-            return;
-        }
-        tracker.chore_runs = true;
-        tracker.status_not_before = now.checked_add(self.options.status_every).ok();
-        if chore.status.is_some() {
-            tracker.written.clone_from(&chore.status);
-        }
-        let door = match &self.leader {
-            Some(leader) => self.door.fenced(leader.clone()),
-            None => self.door.clone(),
-        };
-        let (caches, done, set) = (self.caches.clone(), self.done.clone(), name.to_owned());
-        let span = tracing::info_span!("write status", sidecarset = name);
-        self.tasks.spawn(async move {
-            let started = Instant::now();
-            let result = chore.run(&door, &caches).instrument(span).await;
-            let took = started.elapsed();
-            let _ = done.send(Done::Chore { set, result, took });
-        });
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) struct Injection {
     covered: BTreeMap<String, String>,
     /// SidecarSets that could not be prepared.
     unprepared: BTreeSet<String>,
+    /// SidecarSets that would not have passed validation.
+    invalid: BTreeSet<String>,
 }
 
 pub(super) type InjectionSender = watch::Sender<Injection>;
@@ -29,10 +31,11 @@ pub(super) fn covers<'a>(told: &InjectionSender, sets: impl Iterator<Item = &'a 
     });
 }
 
-pub(super) fn unprepared(told: &InjectionSender, names: BTreeSet<String>) {
+pub(super) fn unprepared(told: &InjectionSender, names: BTreeSet<String>, invalid: BTreeSet<String>) {
     told.send_if_modified(|state| {
-        let changed = state.unprepared != names;
+        let changed = state.unprepared != names || state.invalid != invalid;
         state.unprepared = names;
+        state.invalid = invalid;
         changed
     });
 }
@@ -64,7 +67,8 @@ impl Injection {
         let names = self.covered.keys().chain(before.covered.keys());
         let covered = names.filter(|name| self.covered.get(*name) != before.covered.get(*name));
         let unprepared = self.unprepared.symmetric_difference(&before.unprepared);
-        covered.chain(unprepared).cloned().collect()
+        let invalid = self.invalid.symmetric_difference(&before.invalid);
+        covered.chain(unprepared).chain(invalid).cloned().collect()
     }
 }
 
@@ -100,7 +104,7 @@ mod tests {
         covers(&told, [&set("a", "log:1")].into_iter());
         assert!(ready(&set("a", "log:1")) && ready(&set("a", "log:2")));
         assert!(!ready(&set("b", "log:1")));
-        unprepared(&told, BTreeSet::from(["log".to_owned()]));
+        unprepared(&told, BTreeSet::from(["log".to_owned()]), BTreeSet::new());
         assert!(!ready(&set("a", "log:1")));
     }
 

@@ -15,28 +15,59 @@ use std::time::Duration;
 
 const EPOCH: &str = "tidegate.dev/epoch";
 const INTENTS: &str = "tidegate.dev/intents";
-/// Pods recorded with one write; all annotations of an object may be 256 KiB.
+/// Pods recorded with one write.
 pub(super) const BATCH: usize = 256;
+/// The record's text, at most: the API server takes 256 KiB of annotations.
+const LARGEST: usize = 192 << 10;
+/// What a pod's entry takes beside its names.
+const ENTRY: usize = 24;
 /// After a write of the record that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// By SidecarSet and pod: the state that the recorded write is bound to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Intents(BTreeMap<String, BTreeMap<ObjectKey, u64>>);
+pub(super) struct Intents {
+    pods: BTreeMap<String, BTreeMap<ObjectKey, u64>>,
+    /// Of the text, at least.
+    bytes: usize,
+}
 
 impl Intents {
     pub fn add(&mut self, set: &str, pod: &ObjectKey, state: u64) {
-        let pods = self.0.entry(set.to_owned()).or_default();
+        self.bytes += self.cost(set, pod);
+        let pods = self.pods.entry(set.to_owned()).or_default();
         pods.insert(pod.clone(), state);
     }
 
+    /// As [`Intents::add`], unless the record would grow too large.
+    pub fn add_if_it_fits(&mut self, set: &str, pod: &ObjectKey, state: u64) -> bool {
+        let fits = match self.cost(set, pod) {
+            0 => true,
+            cost => self.bytes + cost <= LARGEST,
+        };
+        if fits {
+            self.add(set, pod, state);
+        }
+        fits
+    }
+
+    /// By how much an entry makes the text longer.
+    fn cost(&self, set: &str, pod: &ObjectKey) -> usize {
+        let entry = pod.namespace.len() + pod.name.len() + ENTRY;
+        match self.pods.get(set) {
+            None => set.len() + ENTRY + entry,
+            Some(pods) if pods.contains_key(pod) => 0,
+            Some(_) => entry,
+        }
+    }
+
     pub fn of(&self, set: &str) -> BTreeMap<ObjectKey, u64> {
-        self.0.get(set).cloned().unwrap_or_default()
+        self.pods.get(set).cloned().unwrap_or_default()
     }
 
     fn to_text(&self) -> String {
         let mut all = serde_json::Map::new();
-        for (set, pods) in &self.0 {
+        for (set, pods) in &self.pods {
             let unit = |key: &ObjectKey| format!("{}/{}", key.namespace, key.name);
             let pods = pods.iter().map(|(k, s)| (unit(k), json!(format!("{s:016x}"))));
             all.insert(set.clone(), Value::Object(pods.collect()));
@@ -172,6 +203,24 @@ impl Ledger {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn the_record_stays_within_what_the_api_server_takes_whatever_pods_are_called() {
+        let mut intents = Intents::default();
+        let long = "n".repeat(253);
+        let pod = |n: usize| ObjectKey::new(&long[..63], format!("{}{n:04}", &long[..249]));
+        let set = &long[..63];
+        let fitted = (0..4096)
+            .take_while(|n| intents.add_if_it_fits(set, &pod(*n), u64::MAX))
+            .count();
+        assert!(fitted > BATCH, "{fitted}");
+        assert!(intents.to_text().len() <= LARGEST, "{}", intents.to_text().len());
+        assert!(
+            intents.add_if_it_fits(set, &pod(0), 1),
+            "what is in it stays in it"
+        );
+        assert!(!intents.add_if_it_fits("another", &pod(0), 1));
+    }
 
     #[test]
     fn intents_survive_the_wire_and_nonsense_is_none() {

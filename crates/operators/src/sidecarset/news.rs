@@ -101,11 +101,18 @@ fn worth_telling(waiting: &WaitingOn) -> Option<(bool, &'static str)> {
         WaitingOn::NotInjected { .. } => Some((true, "PodsNotInjected")),
         WaitingOn::Unreadable { .. } => Some((true, "PodsUnreadable")),
         WaitingOn::Invalid { .. } => Some((true, "Invalid")),
+        WaitingOn::HashPending { problem: Some(_) } => Some((true, "HashesNotWritten")),
         WaitingOn::Recreation { .. } | WaitingOn::HotUpgrade { .. } | WaitingOn::NativeSidecar { .. } => {
             Some((false, "NotUpgradablePods"))
         }
         _ => None,
     }
+}
+
+/// Defaults and hashes were written by us, since no webhook did it.
+pub(super) fn amended(set: &SidecarSet) -> Event {
+    let note = "no webhook was asked when it was written: its defaults and hashes were added".to_owned();
+    about_set(set, false, "HashesWritten", note)
 }
 
 fn about_set(set: &SidecarSet, warning: bool, reason: &str, note: String) -> Event {

@@ -1,17 +1,22 @@
 //! One reconcile: dereference, validate, decide, apply, report.
-use super::chore::Chore;
+use super::chore::{Chore, Stale};
 use super::contain::Step;
 use super::injection::Injection;
 use super::tracker::Tracker;
 use super::views::Caches;
 use crate::Options;
 use model::decision::{Condition, Report, WaitingOn, merge_conditions};
+use model::field::cut;
 use model::sidecarset::SidecarSet;
 use model::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use workload::sidecarset::revision::{self, Revision, RevisionPlan};
+use workload::sidecarset::standing::Standing;
 use workload::upgrade::{Action, Plan, Snapshot, decide, what_changed};
+
+/// Bytes of what status says is wrong with a spec.
+const LONGEST: usize = 4 << 10;
 
 /// What a reconcile wants done.
 pub(super) struct Wanted {
@@ -33,16 +38,22 @@ pub(super) fn reconcile(
     let revisions = revisions_of(&tracker.set, caches);
     let in_use: BTreeSet<&str> = tracker.members.values().map(|f| &*f.revision).collect();
     let in_use: BTreeSet<String> = in_use.into_iter().map(str::to_owned).collect();
-    let history = revision::plan(&tracker.set, &revisions, &in_use);
+    let mut history = revision::plan(&tracker.set, &revisions, &in_use);
+    if !tracker.standing.may_be_acted_upon() {
+        // Revisions are made of contents that were accepted, and carry their hashes.
+        history.actions.clear();
+        history.current.clone_from(&tracker.set.status.latest_revision);
+    }
 
     // Validate.
     let plan = match &mut tracker.plan {
         Ok(plan) => {
             plan.revision.clone_from(&history.current);
+            plan.hash_problem.clone_from(&tracker.amendment.problem);
             plan.clone()
         }
         Err(error) => {
-            let report = invalid(error.to_string());
+            let report = invalid(cut(&error.to_string(), LONGEST));
             return wanted(tracker, Vec::new(), report, None, &history, caches, options, now);
         }
     };
@@ -90,6 +101,7 @@ fn invalid(message: String) -> Report {
     let conditions = vec![
         Condition::new("Upgraded", false, "Invalid", message.clone()),
         Condition::new("Stalled", true, "Invalid", message.clone()),
+        Condition::new("InjectionReady", false, "Invalid", message.clone()),
     ];
     Report {
         waiting: vec![WaitingOn::Invalid { message }],
@@ -110,7 +122,10 @@ fn wanted(
     now: Timestamp,
 ) -> Wanted {
     let current = caches.revisions.is_current();
+    let (amend, try_at) = amendment(tracker, now);
+    let wake_at = wake_at.into_iter().chain(try_at).min();
     let chore = Chore {
+        amend,
         set: tracker.set.metadata.name.clone(),
         namespace: options.namespace.clone(),
         // Decided on revisions that include our own last writes, or not at all.
@@ -127,6 +142,21 @@ fn wanted(
         report,
         wake_at,
     }
+}
+
+/// What the webhooks missed, if it is to be written now; or when it is tried again.
+fn amendment(tracker: &Tracker, now: Timestamp) -> (Option<Stale>, Option<Timestamp>) {
+    if !matches!(tracker.standing, Standing::Missed(_)) {
+        return (None, None);
+    }
+    if let Some(at) = tracker.amendment.not_before.filter(|at| *at > now) {
+        return (None, Some(at));
+    }
+    let stale = Stale {
+        uid: tracker.set.metadata.uid.clone(),
+        generation: tracker.set.metadata.generation,
+    };
+    (Some(stale), None)
 }
 
 fn revisions_of(set: &SidecarSet, caches: &Caches) -> Vec<Revision> {

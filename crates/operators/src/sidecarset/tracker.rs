@@ -2,6 +2,7 @@
 use super::contain::{Step, contain};
 use super::intents::state_of;
 use super::news::News;
+use super::standing::Judge;
 use super::views::Caches;
 use crate::Options;
 use cluster::ObjectKey;
@@ -12,6 +13,7 @@ use model::time::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use workload::sidecarset::standing::Standing;
 use workload::upgrade::{Membership, Plan, PlanError, PodFacts};
 
 /// A refused write is tried again after this long, doubling.
@@ -19,22 +21,44 @@ const FIRST_RETRY_SECONDS: i64 = 2;
 const LAST_RETRY_SECONDS: i64 = 300;
 /// Pods read before others get their turn: a hundred thousand take the better part of a second.
 const READ_AT_ONCE: usize = 512;
+/// Namespaces that status names.
+const NAMED: usize = 5;
 
-/// The plan, or what came in its way.
-fn plan_of(set: &SidecarSet) -> (Result<Plan, PlanError>, Option<Step>) {
-    let name = &set.metadata.name;
-    match contain(Step::Plan, name, || Plan::new(set)) {
-        Ok(plan) => (plan, None),
+/// How it stands and the plan, or what came in their way.
+fn plan_of(set: &SidecarSet, caches: &Caches) -> (Standing, Result<Plan, PlanError>, Option<Step>) {
+    let name = set.metadata.name.clone();
+    let planned = contain(Step::Plan, &set.metadata.name, || {
+        let standing = Judge::of(caches).standing(set);
+        let mut plan = match &standing {
+            Standing::Invalid(problem) => Err(problem.clone()),
+            _ => Plan::new(set).map_err(|e| e.problem),
+        };
+        if let (Ok(plan), Standing::Missed(_)) = (&mut plan, &standing) {
+            // What is stored stands for other content.
+            plan.hash = None;
+        }
+        (standing, plan)
+    });
+    match planned {
+        Ok((standing, plan)) => (
+            standing,
+            plan.map_err(|problem| PlanError { name, problem }),
+            None,
+        ),
         Err(step) => {
             let problem = "an internal error: see the operator's log".to_owned();
-            let name = name.clone();
-            (Err(PlanError { name, problem }), Some(step))
+            let standing = Standing::Invalid(problem.clone());
+            (standing, Err(PlanError { name, problem }), Some(step))
         }
     }
 }
 
 pub(super) struct Tracker {
     pub set: Arc<SidecarSet>,
+    pub standing: Standing,
+    /// Something changed that it may depend on.
+    pub judge_again: bool,
+    pub amendment: Amendment,
     pub plan: Result<Plan, PlanError>,
     /// Boxed: a map's nodes are half empty, and facts are large.
     pub members: BTreeMap<ObjectKey, Box<PodFacts>>,
@@ -60,6 +84,24 @@ pub(super) struct Tracker {
     pub decided_at: Option<Timestamp>,
 }
 
+/// What became of writing what the webhooks missed.
+#[derive(Default)]
+pub(super) struct Amendment {
+    pub problem: Option<String>,
+    pub not_before: Option<Timestamp>,
+    tries: u32,
+}
+
+impl Amendment {
+    /// Answered; looked at again after a while, should it still be needed.
+    pub fn tried(&mut self, problem: Option<String>, now: Timestamp) {
+        let wait = FIRST_RETRY_SECONDS << self.tries.min(5);
+        self.tries = self.tries.saturating_add(1);
+        self.problem = problem;
+        self.not_before = now.checked_add(jiff::SignedDuration::from_secs(wait)).ok();
+    }
+}
+
 struct Refusal {
     why: String,
     until: Timestamp,
@@ -75,8 +117,11 @@ impl Tracker {
         caches: &Caches,
         options: &Options,
     ) -> Self {
-        let (plan, broken) = plan_of(&set);
+        let (standing, plan, broken) = plan_of(&set, caches);
         let mut tracker = Self {
+            standing,
+            judge_again: false,
+            amendment: Amendment::default(),
             plan,
             broken,
             news: News::known(&set),
@@ -110,6 +155,7 @@ impl Tracker {
         }
         // What was refused may be allowed now.
         self.refusals.clear();
+        self.amendment = Amendment::default();
         self.panics = 0;
         self.start_over(caches, options).await;
     }
@@ -119,8 +165,19 @@ impl Tracker {
         self.resting_until = None;
         self.decide_not_before = None;
         self.decided_at = None;
-        (self.plan, self.broken) = plan_of(&self.set);
+        self.judge_again = false;
+        (self.standing, self.plan, self.broken) = plan_of(&self.set, caches);
         self.read_all(caches, options).await;
+    }
+
+    /// Judges it anew after something beside it changed.
+    pub async fn judge(&mut self, caches: &Caches, options: &Options) {
+        self.judge_again = false;
+        let (standing, plan, broken) = plan_of(&self.set, caches);
+        if standing != self.standing || broken.is_some() {
+            (self.standing, self.plan, self.broken) = (standing, plan, broken);
+            self.read_all(caches, options).await;
+        }
     }
 
     /// Reads all pods anew.
@@ -292,6 +349,10 @@ impl Tracker {
         }
         let mut namespaces: Vec<String> = self.excluded.keys().map(|k| k.namespace.to_string()).collect();
         namespaces.dedup();
+        if namespaces.len() > NAMED {
+            namespaces.truncate(NAMED);
+            namespaces.push("...".to_owned());
+        }
         Some(WaitingOn::Excluded {
             pods: u32::try_from(self.excluded.len()).unwrap_or(u32::MAX),
             namespaces,

@@ -18,6 +18,7 @@ pub(super) struct Caches {
     pub namespaces: Cache<Namespace>,
     pub nodes: Cache<Node>,
     pub revisions: Cache<StoredRevision>,
+    pub whitelists: Cache<Configuration>,
 }
 
 impl Caches {
@@ -34,6 +35,7 @@ impl Caches {
             namespaces: Cache::start(door, NAMESPACES, all.clone()),
             nodes: Cache::start(door, NODES, all),
             revisions: Cache::start(door, CONTROLLER_REVISIONS, revisions),
+            whitelists: Configuration::watch(door, namespace),
         }
     }
 
@@ -43,7 +45,8 @@ impl Caches {
             self.sets.synced(),
             self.namespaces.synced(),
             self.nodes.synced(),
-            self.revisions.synced()
+            self.revisions.synced(),
+            self.whitelists.synced()
         );
     }
 
@@ -52,6 +55,7 @@ impl Caches {
             && self.sets.is_synced()
             && self.namespaces.is_synced()
             && self.revisions.is_synced()
+            && self.whitelists.is_synced()
     }
 
     pub fn report_ages(&self, metrics: &crate::Metrics) {
@@ -68,7 +72,8 @@ impl Caches {
             self.pods.refresh(),
             self.sets.refresh(),
             self.namespaces.refresh(),
-            self.revisions.refresh()
+            self.revisions.refresh(),
+            self.whitelists.refresh()
         );
     }
 }

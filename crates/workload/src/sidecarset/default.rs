@@ -1,40 +1,72 @@
 //! What the mutating webhook writes into a SidecarSet: defaults, then the two hashes over the defaulted spec.
 use super::hash;
+use super::revision::Revision;
 use model::sidecarset::{SidecarSet, keys};
 use serde_json::{Map, Value, json};
 
 /// Defaults `object` (either version) and writes its hash annotations.
 ///
 /// `old` is the stored object on update: while the hashed content is the same, its hashes stay as they are, also
-/// where another controller computed them differently, because changed hashes make every pod outdated.
-pub fn mutate(object: &mut Value, old: Option<&Value>) -> Result<(), serde_json::Error> {
+/// where another controller computed them differently, because changed hashes make every pod outdated. Unless one of
+/// the `revisions` shows that they stood for other content: then a change was stored and we were not asked.
+pub fn mutate(
+    object: &mut Value,
+    old: Option<&Value>,
+    revisions: &[Revision],
+) -> Result<(), serde_json::Error> {
+    let mut hashes = computed(object)?;
     apply_defaults(object);
-    let (mut hash, mut without_image) = hashes(object)?;
     if let Some(old) = old {
-        let stored = |key: &str| {
-            old.get("metadata")?
-                .get("annotations")?
-                .get(key)?
-                .as_str()
-                .map(str::to_owned)
-        };
-        let mut old = old.clone();
-        apply_defaults(&mut old);
+        let annotations = &old["metadata"]["annotations"];
+        let name = old["metadata"]["name"].as_str().unwrap_or_default();
         // An unreadable old object has nothing to keep.
-        let (old_hash, old_without) = hashes(&old).unwrap_or_default();
-        if old_hash == hash {
-            hash = stored(keys::HASH).unwrap_or(hash);
-        }
-        if old_without == without_image {
-            without_image = stored(keys::HASH_WITHOUT_IMAGE).unwrap_or(without_image);
+        let before = computed(old).unwrap_or_default();
+        for (at, key) in KEYS.iter().enumerate() {
+            let stored = annotations[key].as_str().filter(|s| !s.is_empty());
+            if let Some(stored) = stored.filter(|_| before[at] == hashes[at])
+                && !stood_for_other_content(stored, at, &hashes[at], name, revisions)
+            {
+                hashes[at] = stored.to_owned();
+            }
         }
     }
     let Some(annotations) = object_at(object, "metadata").and_then(|m| object_in(m, "annotations")) else {
         return Ok(());
     };
-    annotations.insert(keys::HASH.into(), Value::String(hash));
-    annotations.insert(keys::HASH_WITHOUT_IMAGE.into(), Value::String(without_image));
+    for (key, hash) in KEYS.into_iter().zip(hashes) {
+        annotations.insert(key.into(), Value::String(hash));
+    }
     Ok(())
+}
+
+const KEYS: [&str; 2] = [keys::HASH, keys::HASH_WITHOUT_IMAGE];
+
+/// The two hashes of the content as we compute them: over the defaulted spec.
+pub(super) fn computed(object: &Value) -> Result<[String; 2], serde_json::Error> {
+    let spec = object.get("spec").cloned().unwrap_or_else(|| json!({}));
+    let mut whole = json!({ "spec": spec });
+    apply_defaults(&mut whole);
+    let set: SidecarSet = serde_json::from_value(whole)?;
+    Ok([hash::hash(&set.spec), hash::hash_without_image(&set.spec)])
+}
+
+/// A revision was recorded with this hash, and none of those has the content there is.
+fn stood_for_other_content(
+    stored: &str,
+    at: usize,
+    computed_now: &str,
+    name: &str,
+    revisions: &[Revision],
+) -> bool {
+    if stored == computed_now {
+        return false;
+    }
+    let mut recorded = revisions
+        .iter()
+        .filter(|r| r.is_of(name) && r.annotations.get(KEYS[at]).is_some_and(|h| h == stored))
+        .peekable();
+    let has_content = |r: &Revision| computed(&r.data).is_ok_and(|c| c[at] == computed_now);
+    recorded.peek().is_some() && !recorded.any(has_content)
 }
 
 /// The defaults alone.
@@ -66,12 +98,6 @@ pub fn apply_defaults(object: &mut Value) {
     if let Some(revision) = revision.and_then(Value::as_object_mut) {
         or_insert(revision, "policy", "Always".into());
     }
-}
-
-fn hashes(object: &Value) -> Result<(String, String), serde_json::Error> {
-    let spec = object.get("spec").cloned().unwrap_or_else(|| json!({}));
-    let set: SidecarSet = serde_json::from_value(json!({ "spec": spec }))?;
-    Ok((hash::hash(&set.spec), hash::hash_without_image(&set.spec)))
 }
 
 fn sidecar(container: &mut Map<String, Value>, inject_policy: &str) {
@@ -269,7 +295,7 @@ mod tests {
             "volumes": [{"name": "v"}, {"name": "s", "secret": {"secretName": "x"}}],
             "patchPodMetadata": [{"annotations": {"a": "b"}}],
             "injectionStrategy": {"revision": {"customVersion": "v1"}}}});
-        mutate(&mut object, None).unwrap();
+        mutate(&mut object, None, &[]).unwrap();
         let spec = &object["spec"];
         assert_eq!(
             spec["updateStrategy"],
@@ -296,9 +322,9 @@ mod tests {
     fn defaulting_twice_changes_nothing() {
         let mut once = json!({"metadata": {"name": "s"}, "spec": {"containers": [{"name": "c", "image": "a:b",
             "livenessProbe": {"httpGet": {"port": 1}}, "startupProbe": {"httpGet": {"port": 1}}}]}});
-        mutate(&mut once, None).unwrap();
+        mutate(&mut once, None, &[]).unwrap();
         let mut twice = once.clone();
-        mutate(&mut twice, None).unwrap();
+        mutate(&mut twice, None, &[]).unwrap();
         assert_eq!(once, twice);
         assert_eq!(
             once["spec"]["containers"][0]["startupProbe"],
@@ -313,11 +339,11 @@ mod tests {
         let mut paused = old.clone();
         paused["spec"]["updateStrategy"] = json!({"paused": true});
         paused["metadata"]["annotations"] = json!({});
-        mutate(&mut paused, Some(&old)).unwrap();
+        mutate(&mut paused, Some(&old), &[]).unwrap();
         assert_eq!(paused["metadata"]["annotations"][keys::HASH], "theirs");
         let mut changed = old.clone();
         changed["spec"]["containers"][0]["image"] = "a:c".into();
-        mutate(&mut changed, Some(&old)).unwrap();
+        mutate(&mut changed, Some(&old), &[]).unwrap();
         assert_ne!(changed["metadata"]["annotations"][keys::HASH], "theirs");
         assert_eq!(
             changed["metadata"]["annotations"][keys::HASH_WITHOUT_IMAGE],

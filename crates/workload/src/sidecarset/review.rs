@@ -99,7 +99,7 @@ pub fn review_pod(body: &[u8], world: &PodWorld<'_>) -> Reviewed {
 }
 
 /// `/mutate-apps-kruise-io-sidecarset`: defaults and hashes.
-pub fn review_mutate(body: &[u8]) -> Reviewed {
+pub fn review_mutate(body: &[u8], revisions: &[super::revision::Revision]) -> Reviewed {
     let request = match Request::read(body) {
         Ok(request) => request,
         Err(why) => return malformed(why),
@@ -110,7 +110,7 @@ pub fn review_mutate(body: &[u8]) -> Reviewed {
     }
     let mut object = request.object.clone();
     let old = Some(&request.old_object).filter(|o| o.is_object());
-    if let Err(e) = default::mutate(&mut object, old) {
+    if let Err(e) = default::mutate(&mut object, old, revisions) {
         return refused(
             &answer,
             400,
@@ -161,9 +161,13 @@ pub fn review_validate(body: &[u8], world: &SidecarSetWorld<'_>) -> Reviewed {
         Err(why) => return refused(&answer, 400, why),
     };
     // An old object that cannot be read any more must not keep its successor out.
-    let old = Some(&request.old_object)
-        .filter(|o| o.is_object())
-        .and_then(|o| read(o).ok());
+    let old = Some(&request.old_object).filter(|o| o.is_object());
+    let old = old.and_then(|old| {
+        let mut old = old.clone();
+        // One that was stored past our webhooks has no defaults, which are no change now.
+        default::apply_defaults(&mut old);
+        read(&old).ok()
+    });
     let verdict = validate::validate(&ValidateInput {
         set: &new,
         old: old.as_ref(),
@@ -185,7 +189,7 @@ pub fn review_validate(body: &[u8], world: &SidecarSetWorld<'_>) -> Reviewed {
 pub fn review(path: &str, body: &[u8], pods: &PodWorld<'_>, sets: &SidecarSetWorld<'_>) -> Option<Reviewed> {
     match path {
         webhooks::POD_PATH => Some(review_pod(body, pods)),
-        webhooks::MUTATE_PATH => Some(review_mutate(body)),
+        webhooks::MUTATE_PATH => Some(review_mutate(body, sets.revisions)),
         webhooks::VALIDATE_PATH => Some(review_validate(body, sets)),
         webhooks::CONVERT_PATH => Some(review_conversion(body)),
         _ => None,

@@ -54,7 +54,7 @@ impl Revision {
         serde_json::from_value(self.data.get("spec").cloned().unwrap_or(Value::Null))
     }
 
-    fn is_of(&self, set: &str) -> bool {
+    pub(super) fn is_of(&self, set: &str) -> bool {
         self.labels
             .get(keys::REVISION_OWNER)
             .is_some_and(|owner| owner == set)

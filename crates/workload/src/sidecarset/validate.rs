@@ -9,13 +9,16 @@ mod metadata;
 mod strategy;
 
 use super::revision::{self, Revision};
-use model::field::FieldError;
+use model::field::{FieldError, shortened};
 use model::selector::{LabelSelector, Selector};
 use model::sidecarset::{SidecarSet, keys};
 use serde_json::json;
 use std::sync::Arc;
 
 pub use metadata::{Whitelist, WhitelistError};
+
+/// Errors told of one object.
+const NAMED: usize = 16;
 
 pub struct ValidateInput<'a> {
     /// Defaulted, as v1beta1.
@@ -35,20 +38,24 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// All errors in one line, as an API server aggregates them; `None` when there are none.
+    /// All errors in one line, as an API server aggregates them; `None` when there are none. Bounded, whatever was
+    /// written.
     pub fn message(&self) -> Option<String> {
-        match self.errors.as_slice() {
-            [] => None,
-            [one] => Some(one.to_string()),
-            many => {
-                let mut texts: Vec<String> = Vec::new();
-                for text in many.iter().map(FieldError::to_string) {
-                    if !texts.contains(&text) {
-                        texts.push(text);
-                    }
-                }
-                Some(format!("[{}]", texts.join(", ")))
+        let mut texts: Vec<String> = Vec::new();
+        for error in &self.errors {
+            let text = shortened(&error.to_string());
+            if !texts.contains(&text) {
+                texts.push(text);
             }
+            if texts.len() > NAMED {
+                texts[NAMED] = format!("and more: {} in all", self.errors.len());
+                break;
+            }
+        }
+        match texts.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            many => Some(format!("[{}]", many.join(", "))),
         }
     }
 

@@ -1,7 +1,11 @@
 //! What, beside images, makes two revisions different: said in the words of the spec.
+use model::field::cut;
 use model::sidecarset::{SidecarContainer, SidecarSetSpec};
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// Bytes of what is said.
+const LONGEST: usize = 256;
 
 /// `env changed`, `mesh: env, resources changed; log removed`; where nothing shows, says so.
 pub fn what_changed(old: &SidecarSetSpec, new: &SidecarSetSpec) -> String {
@@ -15,7 +19,7 @@ pub fn what_changed(old: &SidecarSetSpec, new: &SidecarSetSpec) -> String {
         [only] if new.containers.len() + new.init_containers.len() == 1 => only
             .split_once(": ")
             .map_or(only.clone(), |(_, what)| what.to_owned()),
-        _ => parts.join("; "),
+        _ => cut(&parts.join("; "), LONGEST),
     }
 }
 

@@ -192,7 +192,10 @@ pub(super) fn deadline(plan: &Plan, facts: &PodFacts, now: Timestamp) -> Option<
 }
 
 fn failed(snapshot: &Snapshot<'_>, now: Timestamp) -> u32 {
-    let late = |f: &&&PodFacts| deadline(snapshot.plan, f, now).is_some_and(|at| at <= now);
+    let forgiven = snapshot.plan.failures_forgiven;
+    let late = |f: &&&PodFacts| {
+        deadline(snapshot.plan, f, now).is_some_and(|at| at <= now && forgiven.is_none_or(|until| at > until))
+    };
     u32::try_from(snapshot.pods.iter().filter(late).count()).unwrap_or(u32::MAX)
 }
 

@@ -1,5 +1,5 @@
 //! A SidecarSet, checked once and ready to be compared with many pods.
-use super::{FAILURE_THRESHOLD, READY_DEADLINE, UNAVAILABLE_COUNTS};
+use super::{FAILURE_THRESHOLD, FAILURES_FORGIVEN, READY_DEADLINE, UNAVAILABLE_COUNTS};
 use model::selector::{LabelSelector, Selector};
 use model::sidecarset::{IntOrPercent, SidecarSet, keys};
 use model::time::Timestamp;
@@ -22,8 +22,10 @@ pub struct Plan {
     pub uid: String,
     pub generation: i64,
     pub created: Option<Timestamp>,
-    /// `None` until the webhook has written it.
+    /// `None` until it is written for this content.
     pub hash: Option<String>,
+    /// What keeps it from being written.
+    pub hash_problem: Option<String>,
     pub hash_without_image: Option<String>,
     /// The current ControllerRevision's name, once there is one.
     pub revision: String,
@@ -43,6 +45,7 @@ pub struct Plan {
     pub(super) scatter: Vec<(String, String)>,
     pub(super) ready_deadline_seconds: i64,
     pub(super) failure_threshold: Option<IntOrPercent>,
+    pub(super) failures_forgiven: Option<Timestamp>,
     pub(super) counts_all_unavailable: bool,
     pub(super) metadata: Vec<model::sidecarset::PatchPodMetadata>,
 }
@@ -67,13 +70,7 @@ impl Plan {
         let selected = spec.selector.as_ref().filter(|s| !s.is_empty());
         let selected =
             selected.ok_or_else(|| fail("spec.selector is empty: it selects nothing".to_owned()))?;
-        let annotation = |key: &str| {
-            set.metadata
-                .annotations
-                .get(key)
-                .filter(|v| !v.is_empty())
-                .cloned()
-        };
+        let annotation = |key: &str| annotation(set, key);
         let parse =
             |s: &LabelSelector, at: &str| Selector::try_from(s).map_err(|e| fail(format!("spec.{at}: {e}")));
         let priority = strategy.priority_strategy.clone().unwrap_or_default();
@@ -94,6 +91,7 @@ impl Plan {
             generation: set.metadata.generation,
             created: set.metadata.creation_timestamp,
             hash: annotation(keys::HASH),
+            hash_problem: None,
             hash_without_image: annotation(keys::HASH_WITHOUT_IMAGE),
             revision: set.status.latest_revision.clone(),
             selector: parse(selected, "selector")?,
@@ -134,6 +132,7 @@ impl Plan {
             failure_threshold: annotation(FAILURE_THRESHOLD)
                 .map(|t| t.parse().map_or(IntOrPercent::Text(t), IntOrPercent::Int))
                 .filter(|v| v.of_rounded_up(100).is_ok_and(|n| n > 0)),
+            failures_forgiven: annotation(FAILURES_FORGIVEN).and_then(|t| t.parse().ok()),
             counts_all_unavailable: annotation(UNAVAILABLE_COUNTS)
                 .is_some_and(|v| v.eq_ignore_ascii_case("all")),
             metadata: spec.patch_pod_metadata.clone(),
@@ -187,6 +186,11 @@ impl Sidecar {
     pub(super) fn slots(&self) -> [String; 2] {
         [format!("{}-1", self.name), format!("{}-2", self.name)]
     }
+}
+
+fn annotation(set: &SidecarSet, key: &str) -> Option<String> {
+    let value = set.metadata.annotations.get(key);
+    value.filter(|v| !v.is_empty()).cloned()
 }
 
 /// `600`, `600s`, `10m`, `1h30m`.

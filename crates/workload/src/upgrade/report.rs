@@ -3,12 +3,15 @@ use super::decide::{Outcome, Snapshot, deadline};
 use super::facts::{InPlace, PodFacts};
 use super::plan::Plan;
 use model::decision::{Condition, Counts, Report, Waited, WaitingOn};
+use model::field::cut;
 use model::pod::PodView;
 use model::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// How many pods a line names.
 const NAMED: usize = 5;
+/// Of a reason that a pod brings with it.
+const WHY_BYTES: usize = 160;
 
 pub(super) fn report(
     snapshot: &Snapshot<'_>,
@@ -30,7 +33,8 @@ fn waiting(snapshot: &Snapshot<'_>, counts: Counts, outcome: &Outcome<'_>, now: 
     let mut out = Vec::new();
     let outdated = counts.matched - counts.updated;
     if plan.hash.is_none() {
-        out.push(WaitingOn::Webhook);
+        let problem = plan.hash_problem.clone();
+        out.push(WaitingOn::HashPending { problem });
     } else if !plan.rolling && outdated > 0 {
         out.push(WaitingOn::NotUpdate { pods: outdated });
     } else if plan.paused && outdated > 0 {
@@ -144,7 +148,7 @@ fn named<'a>(
     let all: Vec<(&PodFacts, &str)> = snapshot.pods.iter().filter_map(|f| Some((*f, why(f)?))).collect();
     let pods = all.iter().take(NAMED).map(|(f, why)| Waited {
         unit: f.unit(),
-        why: (*why).to_owned(),
+        why: cut(why, WHY_BYTES),
         since: None,
     });
     (!all.is_empty()).then(|| make(pods.collect(), count(all.len())))
@@ -184,7 +188,7 @@ fn waited(facts: &PodFacts, now: Timestamp) -> Waited {
         .filter_map(|s| s.waiting.as_ref())
         .find(|w| !matches!(&*w.reason, "" | "ContainerCreating" | "PodInitializing"));
     let why = match trouble {
-        Some(w) => w.reason.to_string(),
+        Some(w) => cut(&w.reason, WHY_BYTES),
         None if facts.claimed => "may be updated by a former leader".to_owned(),
         None if !facts.available => "not ready".to_owned(),
         None if facts.in_flight || !facts.completion.is_done(now) => "being updated".to_owned(),

@@ -1,6 +1,7 @@
 //! Pod writes: queued, sent a bounded number at a time, taken back when the spec changes, and answered.
 use super::super::apply::{Gate, Landed, send};
-use super::{Engine, later};
+use super::super::chore::Ran;
+use super::Engine;
 use crate::metrics::{Operation, Outcome};
 use cluster::{ApiError, ObjectKey};
 use std::collections::VecDeque;
@@ -34,7 +35,7 @@ pub(super) enum Done {
     },
     Chore {
         set: String,
-        result: Result<(), ApiError>,
+        ran: Ran,
         took: Duration,
     },
     /// The record of intents, with its new version.
@@ -145,30 +146,13 @@ impl Engine {
                 self.dirty.insert(set);
             }
             Done::Recorded(result) => self.recorded(result),
-            Done::Chore { set, result, took } => {
-                let Some(tracker) = self.trackers.get_mut(&set) else {
-                    return;
-                };
-                let outcome = match &result {
-                    Ok(()) => Outcome::Success,
-                    Err(error) if error.is_unknown() => Outcome::Unknown,
-                    Err(_) => Outcome::Refused,
-                };
-                self.metrics.operated(&set, Operation::Status, outcome, took);
-                tracker.chore_runs = false;
-                if let Err(error) = result {
-                    tracing::warn!(%error, sidecarset = set, "status not written");
-                    tracker.written = None;
-                    tracker.status_not_before = Some(later(now, 2));
-                }
-                self.dirty.insert(set);
-            }
+            Done::Chore { set, ran, took } => self.chore_ran(set, ran, took, now),
         }
     }
 }
 
 /// What status says of a refusal: short, and without what only a log should hold.
-fn refusal(error: &ApiError) -> String {
+pub(super) fn refusal(error: &ApiError) -> String {
     match error.code {
         409 => "changed meanwhile".to_owned(),
         0 => error.reason.clone(),

@@ -34,9 +34,20 @@ impl Engine {
         if self.recording.runs || enough || self.recording.waiting.is_empty() {
             return;
         }
-        let size = self.recording.waiting.len().min(BATCH);
-        self.recording.batch = self.recording.waiting.drain(..size).collect();
-        let intents = self.outstanding();
+        let mut intents = self.outstanding();
+        let waiting = &mut self.recording.waiting;
+        while self.recording.batch.len() < BATCH {
+            let Some(job) = waiting.pop_front() else { break };
+            if !intents.add_if_it_fits(&job.set, &job.key, job.state) {
+                // There is room again when what was sent is seen.
+                waiting.push_front(job);
+                break;
+            }
+            self.recording.batch.push_back(job);
+        }
+        if self.recording.batch.is_empty() {
+            return;
+        }
         self.recording.runs = true;
         let done = self.done.clone();
         self.tasks.spawn(async move {
@@ -58,9 +69,6 @@ impl Engine {
         }
         for ((set, key), state) in &self.recording.sent {
             intents.add(set, key, *state);
-        }
-        for job in &self.recording.batch {
-            intents.add(&job.set, &job.key, job.state);
         }
         intents
     }

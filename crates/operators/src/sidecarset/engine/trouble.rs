@@ -34,6 +34,7 @@ impl Engine {
         let chore = Chore {
             set: name.to_owned(),
             namespace: self.options.namespace.clone(),
+            amend: None,
             revisions: Vec::new(),
             status: broken_status(&tracker.set, step, now),
         };

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod events;
 mod former_leader;
+mod missed;
 mod panics;
 mod world;

@@ -2,9 +2,14 @@
 use super::super::inject::PatchOp;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use model::field::{cut, shortened};
 use model::json::null_default;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+/// Of a refusal, and of the warnings beside a consent: objects may be made to have any number of faults.
+const LONGEST: usize = 10 << 10;
+const WARNINGS: usize = 16;
 
 pub(super) struct Request {
     pub uid: String,
@@ -75,12 +80,13 @@ impl<'a> Answer<'a> {
             response.patch_type = Some("JSONPatch");
             response.patch = serde_json::to_vec(patch).ok().map(|bytes| STANDARD.encode(bytes));
         }
-        response.warnings = warnings;
+        let warnings: Vec<String> = warnings.iter().take(WARNINGS).map(|w| shortened(w)).collect();
+        response.warnings = &warnings;
         self.write(response)
     }
 
     pub(super) fn denied(&self, code: u16, message: &str) -> Vec<u8> {
-        let status = Some(json!({"code": code, "message": message}));
+        let status = Some(json!({"code": code, "message": cut(message, LONGEST)}));
         self.write(Response {
             uid: self.uid,
             status,

@@ -117,7 +117,7 @@ fn the_mutating_answer_defaults_by_small_patches_and_then_validates() {
         let mut object = sidecarset();
         object["apiVersion"] = version.into();
         object["spec"]["injectionStrategy"] = json!({});
-        let reviewed = review_mutate(&envelope("sidecarsets", "CREATE", &object, &Value::Null));
+        let reviewed = review_mutate(&envelope("sidecarsets", "CREATE", &object, &Value::Null), &[]);
         let answer: Value = serde_json::from_slice(&reviewed.body).unwrap();
         let patch = answer["response"]["patch"].as_str().unwrap();
         let patch: json_patch::Patch =
@@ -132,7 +132,7 @@ fn the_mutating_answer_defaults_by_small_patches_and_then_validates() {
                 .len(),
             64
         );
-        let again = review_mutate(&envelope("sidecarsets", "UPDATE", &object, &object));
+        let again = review_mutate(&envelope("sidecarsets", "UPDATE", &object, &object), &[]);
         assert_eq!(again.outcome, Outcome::Untouched);
         let verdict = validated(&envelope("sidecarsets", "CREATE", &object, &Value::Null));
         assert_eq!(verdict.outcome, Outcome::Untouched);
@@ -152,6 +152,16 @@ fn an_invalid_sidecarset_is_denied_with_500_and_the_path() {
             .unwrap()
             .contains("spec.selector")
     );
+}
+
+#[test]
+fn defaults_that_nobody_wrote_before_are_no_change() {
+    let bare = json!({"apiVersion": V1BETA1, "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": {
+        "selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "c", "image": "c:1"}]}});
+    let mut defaulted = bare.clone();
+    super::super::default::mutate(&mut defaulted, None, &[]).unwrap();
+    let verdict = validated(&envelope("sidecarsets", "UPDATE", &defaulted, &bare));
+    assert_eq!(verdict.outcome, Outcome::Untouched);
 }
 
 #[test]
@@ -338,7 +348,7 @@ proptest! {
             envelope("sidecarsets", "UPDATE", &sidecarset(), &set),
         ];
         for body in &bodies {
-            for reviewed in [review_mutate(body), validated(body)] {
+            for reviewed in [review_mutate(body, &[]), validated(body)] {
                 prop_assert!(serde_json::from_slice::<Value>(&reviewed.body).unwrap()["response"]["allowed"].is_boolean());
             }
         }

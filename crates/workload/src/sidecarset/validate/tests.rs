@@ -11,7 +11,7 @@ fn good() -> Value {
 }
 
 fn set(mut object: Value) -> SidecarSet {
-    default::mutate(&mut object, None).unwrap();
+    default::mutate(&mut object, None, &[]).unwrap();
     serde_json::from_value(object).unwrap()
 }
 
