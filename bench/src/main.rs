@@ -5,6 +5,12 @@ mod audit;
 mod bare;
 mod child;
 mod deciders;
+mod embedded_client;
+mod embedded_fanout;
+mod embedded_idle;
+mod embedded_server;
+mod embedded_up;
+mod embedded_writes;
 mod everything;
 mod fleet;
 mod idle;
@@ -51,6 +57,16 @@ enum Bench {
     Reflector(memory::ReflectorArgs),
     #[command(hide = true)]
     Load(admission::LoadArgs),
+    /// Writes, memory and watchers of the embedded server beside a real kube-apiserver with its etcd
+    Embedded(embedded_writes::EmbeddedArgs),
+    /// Start, memory and wake-ups of many embedded servers that nobody uses
+    IdleServers(embedded_idle::IdleArgs),
+    /// `make up`: cold, after a change of one line, warm
+    Up(embedded_up::UpArgs),
+    #[command(hide = true)]
+    Serve(embedded_server::ServeArgs),
+    #[command(hide = true)]
+    Hold(embedded_idle::HoldArgs),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +132,11 @@ fn run(bench: &Bench) -> Result<(), BenchError> {
         Bench::Crowd(args) => multi_threaded()?.block_on(args.run()),
         Bench::Reflector(args) => multi_threaded()?.block_on(args.run()),
         Bench::Load(args) => runtime.block_on(args.run()),
+        Bench::Embedded(args) => embedded_writes::run(args),
+        Bench::IdleServers(args) => embedded_idle::run(args),
+        Bench::Up(args) => embedded_up::run(args),
+        Bench::Serve(args) => embedded_server::serve(args),
+        Bench::Hold(args) => embedded_idle::hold(args),
     }
 }
 

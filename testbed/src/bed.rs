@@ -94,6 +94,7 @@ impl Bed {
             version: options.version.clone(),
             dir: options.dir.clone(),
             controllers: true,
+            durable: false,
             extra_flags: Vec::new(),
         };
         progress("starting the control plane");

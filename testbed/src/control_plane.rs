@@ -20,6 +20,8 @@ pub struct ApiServerOptions {
     pub dir: PathBuf,
     /// Also the controller manager and the scheduler.
     pub controllers: bool,
+    /// etcd syncs each write to disk. A bed that is thrown away has no use for it; a benchmark of writes has.
+    pub durable: bool,
     /// Appended to kube-apiserver's own flags.
     pub extra_flags: Vec<String>,
 }
@@ -30,6 +32,7 @@ impl ApiServerOptions {
             version: DEFAULT_VERSION.to_owned(),
             dir: dir.into(),
             controllers: false,
+            durable: false,
             extra_flags: Vec::new(),
         }
     }
@@ -72,6 +75,11 @@ impl ApiServer {
 
     pub fn kubectl(&self) -> Command {
         self.control_plane.kubectl()
+    }
+
+    /// The process id of `etcd` or `kube-apiserver`.
+    pub fn pid(&self, process: &str) -> Option<u32> {
+        self.control_plane.processes.pid(process)
     }
 
     /// Logs of the programs.
@@ -181,8 +189,10 @@ impl ControlPlane {
             "--log-level",
             "warn",
         ]);
-        // A bed is thrown away: durability would only cost time here.
-        etcd.args(["--unsafe-no-fsync", "--quota-backend-bytes", "8589934592"]);
+        if !options.durable {
+            etcd.arg("--unsafe-no-fsync");
+        }
+        etcd.args(["--quota-backend-bytes", "8589934592"]);
         etcd.args([
             "--auto-compaction-mode",
             "periodic",

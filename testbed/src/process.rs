@@ -140,7 +140,7 @@ impl Processes {
         self.dir.join("pids").join(name)
     }
 
-    fn pid(&self, name: &str) -> Option<u32> {
+    pub fn pid(&self, name: &str) -> Option<u32> {
         fs::read_to_string(self.pid_file(name)).ok()?.trim().parse().ok()
     }
 
