@@ -178,9 +178,16 @@ pub struct TestbedArgs {
 
 #[derive(Debug, Args)]
 pub struct InstallArgs {
-    /// Print the YAML; needs neither helm nor a cluster
+    /// Print the YAML; needs neither helm nor a cluster. With --take-over or --give-back: print what would be done
     #[arg(long)]
     pub dry_run: bool,
+    /// Where OpenKruise runs: install beside it, and take its SidecarSets over, in mid-upgrade as well. Its other
+    /// kinds stay with it. Cut off, it goes on where it was when it is run again
+    #[arg(long)]
+    pub take_over: bool,
+    /// The way back: Kruise runs the SidecarSets again, and our operator stands by
+    #[arg(long, conflicts_with = "take_over")]
+    pub give_back: bool,
     #[arg(long, default_value = "tidegate-system")]
     pub namespace: String,
     #[command(flatten)]

@@ -33,8 +33,17 @@ pub fn run(args: &InstallArgs) -> Result<(), InstallError> {
         print!("{}", render(&args.namespace));
         return Ok(());
     }
+    install(args, &[])
+}
+
+/// With Kruise's CRD left as it is: it is of Kruise's release, and its conversion is Kruise's until it is taken over.
+pub fn beside_kruise(args: &InstallArgs) -> Result<(), InstallError> {
+    install(args, &["--set", "crd.create=false"])
+}
+
+fn install(args: &InstallArgs, values: &[&str]) -> Result<(), InstallError> {
     let chart = unpack()?;
-    let outcome = helm(args, &chart);
+    let outcome = helm(args, &chart, values);
     // The copy is ours alone; a leftover in the temporary directory harms nobody.
     fs::remove_dir_all(&chart).ok();
     outcome
@@ -47,9 +56,11 @@ fn render(namespace: &str) -> String {
     )
 }
 
-fn helm(args: &InstallArgs, chart: &Path) -> Result<(), InstallError> {
+fn helm(args: &InstallArgs, chart: &Path, values: &[&str]) -> Result<(), InstallError> {
     let mut helm = Command::new("helm");
-    helm.args(["upgrade", "--install", "tidegate"]).arg(chart);
+    helm.args(["upgrade", "--install", "tidegate"])
+        .arg(chart)
+        .args(values);
     helm.args([
         "--namespace",
         &args.namespace,

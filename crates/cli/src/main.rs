@@ -8,6 +8,7 @@ mod plugin;
 mod sample;
 mod status;
 mod status_view;
+mod takeover;
 mod telemetry;
 mod testbed_command;
 mod up;
@@ -57,6 +58,9 @@ fn as_plugin() -> Cli {
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Testbed { command } => Ok(testbed_command::run(&command)?),
+        Command::Install(args) if args.take_over || args.give_back => {
+            asynchronous(async move { takeover::run(&door(&args.connection).await?, args).await })
+        }
         Command::Install(args) => Ok(install::run(&args)?),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());

@@ -6,6 +6,7 @@ mod health;
 mod metrics;
 mod options;
 pub mod sidecarset;
+pub mod takeover;
 
 pub use metrics::Metrics;
 pub use options::{Options, Webhook};

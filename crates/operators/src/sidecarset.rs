@@ -9,6 +9,7 @@ mod injection;
 mod intents;
 mod news;
 mod reconcile;
+mod shift;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -18,19 +19,21 @@ mod views;
 use crate::health::{self, Readiness};
 use crate::options::Webhook;
 use crate::{Metrics, OperatorError, Options};
-use cluster::lease::Leader;
+use cluster::lease::{Leader, LeaderGuard};
 use cluster::{
     AdmissionServer, AdmissionServerOptions, CertificateKeeper, Door, KeeperOptions, LeaderOptions,
     RotationOptions, ServerIdentity,
 };
-use engine::Engine;
+use engine::{Answers, Engine};
 use injection::InjectionSender;
 use intents::Ledger;
+use shift::Shift;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use views::Caches;
+use workload::takeover::Actor;
 
 pub use admission::Admission;
 
@@ -45,6 +48,7 @@ pub struct Operator {
     caches: Caches,
     admission: Arc<Admission>,
     injection: Arc<InjectionSender>,
+    shift: Shift,
 }
 
 /// Runs until `shutdown`.
@@ -74,6 +78,7 @@ impl Operator {
             injection.clone(),
         );
         Ok(Self {
+            shift: Shift::start(&door, &options),
             injection,
             door,
             options,
@@ -105,6 +110,7 @@ impl Operator {
             &self.options,
             bundle,
             self.injection.clone(),
+            self.shift.clone(),
         );
         let serves = self.options.listen.is_some();
         let certificates = async {
@@ -179,70 +185,25 @@ impl Operator {
         })
     }
 
-    /// Leads, term after term, until told to stop.
+    /// Leads, term after term, until told to stop; stands by while SidecarSets are another's.
     async fn control(&self, stop: &CancellationToken) {
-        let Self {
-            door,
-            caches,
-            options,
-            metrics,
-            ..
-        } = self;
-        let stopped = stop.cancelled();
-        tokio::pin!(stopped);
-        let engine = |guard| {
-            Engine::new(
-                door,
-                guard,
-                caches.clone(),
-                options.clone(),
-                metrics.clone(),
-                self.injection.subscribe(),
-            )
-        };
-        let Some(lease) = &options.lease else {
-            let (engine, answers) = engine(None);
-            let work = async {
-                caches.synced().await;
-                engine.run(answers).await;
-            };
-            tokio::select! { () = work => {}, () = &mut stopped => {} }
-            return;
-        };
         loop {
-            let who = self.candidacy(lease);
-            let acquired = async {
-                caches.synced().await;
-                Leader::acquire(door, who, options.clocks.clone()).await
-            };
-            let leader = tokio::select! {
-                biased;
-                () = &mut stopped => return,
-                leader = acquired => leader,
-            };
-            metrics.leads(leader.epoch());
-            let (mut engine, answers) = engine(Some(leader.guard()));
-            let door = door.fenced(leader.guard());
-            let work = async {
-                // What the last leader wrote, or recorded that it would, is seen before anything is decided.
-                let taken = Ledger::take_over(door, &options.namespace, lease, leader.epoch()).await;
-                engine.inherit(taken.0, taken.1);
-                caches.refresh().await;
-                engine.run(answers).await;
-            };
             tokio::select! {
-                reason = leader.lost() => tracing::warn!(reason, "leadership lost"),
-                () = work => {}
-                () = &mut stopped => {
-                    // Dropping the engine has dropped its writes: nothing of ours comes after this.
-                    let released = tokio::time::timeout(Duration::from_secs(5), leader.release()).await;
-                    if !matches!(released, Ok(Ok(()))) {
-                        tracing::warn!("the lease was not given back");
-                    }
-                    return;
+                biased;
+                () = stop.cancelled() => return,
+                () = self.shift.becomes(Actor::Tidegate) => {}
+            }
+            match &self.options.lease {
+                Some(lease) => self.term(lease, stop).await,
+                None => {
+                    let (engine, answers) = self.engine(None);
+                    let work = async {
+                        self.caches.synced().await;
+                        engine.run(answers).await;
+                    };
+                    tokio::select! { () = work => {}, () = self.relieved(stop) => {} }
                 }
             }
-            metrics.leads(0);
         }
     }
 
@@ -256,6 +217,62 @@ impl Operator {
             &options.identity,
             &unique,
             options.patience,
+        )
+    }
+
+    /// One term, from acquiring the lease to losing it or giving it back.
+    async fn term(&self, lease: &str, stop: &CancellationToken) {
+        let options = &self.options;
+        let who = self.candidacy(lease);
+        let acquired = async {
+            self.caches.synced().await;
+            Leader::acquire(&self.door, who, options.clocks.clone()).await
+        };
+        let leader = tokio::select! {
+            biased;
+            () = self.relieved(stop) => return,
+            leader = acquired => leader,
+        };
+        self.metrics.leads(leader.epoch());
+        let (mut engine, answers) = self.engine(Some(leader.guard()));
+        let door = self.door.fenced(leader.guard());
+        let work = async {
+            // What the last leader wrote, or recorded that it would, is seen before anything is decided.
+            let taken = Ledger::take_over(door, &options.namespace, lease, leader.epoch()).await;
+            engine.inherit(taken.0, taken.1);
+            self.caches.refresh().await;
+            engine.run(answers).await;
+        };
+        tokio::select! {
+            reason = leader.lost() => tracing::warn!(reason, "leadership lost"),
+            () = work => {}
+            () = self.relieved(stop) => {
+                // Dropping the engine has dropped its writes: nothing of ours comes after this.
+                let released = tokio::time::timeout(Duration::from_secs(5), leader.release()).await;
+                if !matches!(released, Ok(Ok(()))) {
+                    tracing::warn!("the lease was not given back");
+                }
+            }
+        }
+        self.metrics.leads(0);
+    }
+
+    /// Told to stop, or to stand by.
+    async fn relieved(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.shift.becomes(Actor::Kruise) => {}
+        }
+    }
+
+    fn engine(&self, guard: Option<Arc<LeaderGuard>>) -> (Engine, Answers) {
+        Engine::new(
+            &self.door,
+            guard,
+            self.caches.clone(),
+            self.options.clone(),
+            self.metrics.clone(),
+            self.injection.subscribe(),
         )
     }
 

@@ -13,6 +13,8 @@ use crate::{ApiError, Door, PatchKind, Resource};
 pub struct BundleTarget {
     pub resource: Resource,
     pub name: String,
+    /// Of a CRD's conversion: the clientConfig that is ours, without authorities. Another's is left alone.
+    pub client: Option<Value>,
 }
 
 impl BundleTarget {
@@ -20,6 +22,7 @@ impl BundleTarget {
         Self {
             resource: MUTATING_WEBHOOK_CONFIGURATIONS,
             name: name.into(),
+            client: None,
         }
     }
 
@@ -27,14 +30,16 @@ impl BundleTarget {
         Self {
             resource: VALIDATING_WEBHOOK_CONFIGURATIONS,
             name: name.into(),
+            client: None,
         }
     }
 
-    /// A CRD whose versions we convert.
-    pub fn conversion(name: impl Into<String>) -> Self {
+    /// A CRD whose versions we convert, as long as it names us (a Service, or a URL) for that.
+    pub fn conversion(name: impl Into<String>, client: Value) -> Self {
         Self {
             resource: CUSTOM_RESOURCE_DEFINITIONS,
             name: name.into(),
+            client: Some(client),
         }
     }
 
@@ -45,7 +50,7 @@ impl BundleTarget {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         };
-        let operations = operations(&found, &STANDARD.encode(bundle));
+        let operations = operations(&found, &STANDARD.encode(bundle), self.client.as_ref());
         if operations.is_empty() {
             return Ok(());
         }
@@ -64,12 +69,13 @@ impl BundleTarget {
 }
 
 /// What changes an object's caBundles to this one; each is bound to the webhook it was made for.
-fn operations(found: &Value, encoded: &str) -> Vec<Value> {
+fn operations(found: &Value, encoded: &str, ours: Option<&Value>) -> Vec<Value> {
     let mut operations = Vec::new();
     let mut set = |path: String| operations.push(json!({"op": "add", "path": path, "value": encoded}));
     let conversion = &found["spec"]["conversion"];
     if conversion["strategy"] == "Webhook" && conversion["webhook"]["clientConfig"].is_object() {
-        if conversion["webhook"]["clientConfig"]["caBundle"] != encoded {
+        let client = &conversion["webhook"]["clientConfig"];
+        if client["caBundle"] != encoded && ours.is_none_or(|ours| is_called_by(client, ours)) {
             set("/spec/conversion/webhook/clientConfig/caBundle".to_owned());
         }
         return operations;
@@ -88,4 +94,36 @@ fn operations(found: &Value, encoded: &str) -> Vec<Value> {
         }
     }
     operations
+}
+
+/// Whether a clientConfig leads to the same Service or URL as ours.
+fn is_called_by(client: &Value, ours: &Value) -> bool {
+    let place = |c: &Value| {
+        (
+            c["url"].clone(),
+            c["service"]["namespace"].clone(),
+            c["service"]["name"].clone(),
+        )
+    };
+    place(client) == place(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversion_that_another_serves_keeps_its_authorities() {
+        let crd = |namespace: &str| {
+            json!({"spec": {"conversion": {"strategy": "Webhook", "webhook": {"clientConfig":
+                {"caBundle": "b2xk", "service": {"namespace": namespace, "name": "hooks", "path": "/convert"}}}}}})
+        };
+        let ours = json!({"service": {"namespace": "ours", "name": "hooks"}});
+        assert_eq!(
+            operations(&crd("theirs"), "bmV3", Some(&ours)),
+            Vec::<Value>::new()
+        );
+        assert_eq!(operations(&crd("ours"), "bmV3", Some(&ours)).len(), 1);
+        assert_eq!(operations(&crd("ours"), "b2xk", Some(&ours)), Vec::<Value>::new());
+    }
 }

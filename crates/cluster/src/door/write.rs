@@ -36,6 +36,21 @@ impl Door {
         self.create_in(res, ns, body, Some(manager)).await
     }
 
+    /// Has an object admitted and validated as if it were created, and stores nothing.
+    pub async fn rehearse_create(
+        &self,
+        res: &Resource,
+        ns: Option<&str>,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let mut ask = self.writing("create", Method::POST, res, ns, None, None, encode(body));
+        push_query(&mut ask.path, "dryRun", "All");
+        // Nothing comes of it, so it may be repeated; and somebody waits for what it says now.
+        ask.again = Again::Never;
+        let answer = self.ask(&ask).await.0?;
+        decode(res, &ask.title, &answer)
+    }
+
     /// Replaces an object. The body must carry the resourceVersion it was read at.
     pub async fn replace(
         &self,

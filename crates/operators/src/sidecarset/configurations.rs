@@ -1,6 +1,7 @@
 //! The webhook configurations: what the API server asks us about follows from the SidecarSets there are.
 use super::contain::{Step, contain};
 use super::injection::{InjectionReceiver, InjectionSender, covers};
+use super::shift::{self, Shift};
 use super::standing::Judge;
 use super::views::{Caches, Set, Stored};
 use crate::options::Webhook;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use workload::sidecarset::standing::Standing;
 use workload::sidecarset::webhooks::{CONVERT_PATH, WebhookOptions, desired, for_sidecarsets};
+use workload::takeover::Actor;
 
 /// Field manager of what is installed once, and of what follows the SidecarSets.
 const INSTALLER: &str = "tidegate-installer";
@@ -33,6 +35,14 @@ pub(super) async fn install(door: &Door, options: &Options) -> Result<(), Operat
     apply(door, &NAMESPACES, &options.namespace, &namespace, INSTALLER)
         .await
         .map_err(failed("the namespace"))?;
+    // Kruise's manager would take its CRD back; and what it has is enough to stand by.
+    if shift::actor_now(door, options)
+        .await
+        .map_err(failed("who runs SidecarSets"))?
+        == Actor::Kruise
+    {
+        return Ok(());
+    }
     let mut crd: Value =
         serde_yaml_ng::from_str(model::sidecarset::CRD).map_err(|e| OperatorError::Malformed {
             what: "the CustomResourceDefinition".to_owned(),
@@ -72,6 +82,7 @@ pub(super) struct Keeper {
     validating: Cache<Stored>,
     bundle: watch::Receiver<String>,
     told: Arc<InjectionSender>,
+    shift: Shift,
 }
 
 impl Keeper {
@@ -81,6 +92,7 @@ impl Keeper {
         options: &Arc<Options>,
         bundle: watch::Receiver<String>,
         told: Arc<InjectionSender>,
+        shift: Shift,
     ) -> Self {
         let one = |resource: Resource, name: &str| {
             let field_selector = Some(format!("metadata.name={name}"));
@@ -104,11 +116,13 @@ impl Keeper {
             caches: caches.clone(),
             bundle,
             told,
+            shift,
         }
     }
 
     pub async fn run(mut self) {
         tokio::join!(
+            self.shift.synced(),
             self.caches.sets.synced(),
             self.mutating.synced(),
             self.validating.synced()
@@ -117,7 +131,10 @@ impl Keeper {
         let mut mutating = self.mutating.changes();
         let mut validating = self.validating.changes();
         let mut judged: InjectionReceiver = self.told.subscribe();
+        let (mut record, mut kruise) = self.shift.changes();
         loop {
+            record.drain();
+            kruise.drain();
             sets.drain();
             mutating.drain();
             validating.drain();
@@ -134,6 +151,8 @@ impl Keeper {
                 _ = validating.next() => {}
                 // What is invalid, above all.
                 Ok(()) = judged.changed() => {}
+                _ = record.next() => {}
+                _ = kruise.next() => {}
                 Ok(()) = self.bundle.changed() => {}
                 () = tokio::time::sleep(again) => {}
             }
@@ -146,8 +165,20 @@ impl Keeper {
         if bundle.is_empty() && self.options.listen.is_some() {
             return Ok(());
         }
-        let sets = self.sets();
-        let (entries, validate) = self.wanted(&sets, &bundle);
+        let actor = self.shift.actor();
+        let sets = match actor {
+            Actor::Tidegate => self.sets(),
+            Actor::Kruise => Vec::new(),
+        };
+        let (mut entries, mut validate) = self.wanted(&sets, &bundle);
+        if actor == Actor::Kruise {
+            entries.clear();
+            validate.clear();
+        }
+        if self.shift.may_come() {
+            let client = client_config(&self.options, &bundle, shift::probe_path(actor));
+            entries.push(shift::probe_entry(&self.options, client));
+        }
         let (mutating, validating) = (
             &self.options.mutating_configuration,
             &self.options.validating_configuration,
@@ -165,7 +196,7 @@ impl Keeper {
             &self.validating,
             &VALIDATING_WEBHOOK_CONFIGURATIONS,
             validating,
-            vec![validate],
+            validate,
         )
         .await
     }
@@ -199,8 +230,8 @@ impl Keeper {
         found.is_some_and(|f| same(entries, &f.body["webhooks"]))
     }
 
-    /// Entries of the mutating configuration, and the one of the validating.
-    fn wanted(&self, sets: &[Arc<Set>], bundle: &str) -> (Vec<Value>, Value) {
+    /// Entries of the mutating configuration, and those of the validating.
+    fn wanted(&self, sets: &[Arc<Set>], bundle: &str) -> (Vec<Value>, Vec<Value>) {
         let config = |path: &str| client_config(&self.options, bundle, path);
         let excluded: Vec<String> = {
             let mut all = self.options.excluded.clone();
@@ -216,7 +247,7 @@ impl Keeper {
         let (mutate, validate) = for_sidecarsets(&options);
         let mut entries = desired(&sets, &options);
         entries.push(mutate);
-        (entries, validate)
+        (entries, vec![validate])
     }
 
     async fn write(
@@ -312,6 +343,6 @@ pub(super) fn targets(options: &Options) -> Vec<cluster::BundleTarget> {
     vec![
         cluster::BundleTarget::mutating(&options.mutating_configuration),
         cluster::BundleTarget::validating(&options.validating_configuration),
-        cluster::BundleTarget::conversion(CRD_NAME),
+        cluster::BundleTarget::conversion(CRD_NAME, client_config(options, "", CONVERT_PATH)),
     ]
 }

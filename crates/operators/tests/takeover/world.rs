@@ -1,0 +1,424 @@
+//! A real API server with a Kruise in it, our operator beside it, pods that come all the time, and kubelets played by
+//! the test.
+use crate::fixtures::{access, clone_sets, mutating, sidecar_sets_of_kruise, validating};
+use crate::kruise::{self, settled};
+use cluster::resource::{
+    CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, PODS,
+    SERVICE_ACCOUNTS, SIDECAR_SETS, VALIDATING_WEBHOOK_CONFIGURATIONS,
+};
+use cluster::{Door, DoorOptions, PatchKind};
+use model::sidecarset::keys;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use testbed::{ApiServer, ApiServerOptions};
+use tidegate_operators::takeover::{Mover, MoverOptions};
+use tidegate_operators::{self as operators, Metrics, Options, Webhook};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+use workload::takeover::{entries, manager};
+
+pub const KRUISE: &str = "kruise-system";
+const SLOW: Duration = Duration::from_secs(90);
+
+pub struct World {
+    pub door: Door,
+    pub user: Door,
+    _server: ApiServer,
+    dir: PathBuf,
+    tasks: Vec<JoinHandle<()>>,
+    pub kubelet: Arc<Mutex<Kubelet>>,
+    pub admissions: Arc<Mutex<Admissions>>,
+}
+
+/// What the containers of each pod went through.
+#[derive(Default)]
+pub struct Kubelet {
+    /// By pod and container: the images run, one after the other.
+    pub ran: BTreeMap<(String, String), Vec<String>>,
+}
+
+#[derive(Default)]
+pub struct Admissions {
+    pub created: usize,
+    pub refused: Vec<String>,
+    pub without_sidecar: Vec<String>,
+}
+
+impl World {
+    pub async fn start(name: &str) -> World {
+        let dir = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
+        let options = ApiServerOptions::in_dir(&dir);
+        let server = tokio::task::spawn_blocking(move || ApiServer::start(&options))
+            .await
+            .unwrap()
+            .unwrap();
+        let admin = server.kubeconfig();
+        let door = Door::from_kubeconfig(Some(&admin), DoorOptions::default())
+            .await
+            .unwrap();
+        for namespace in ["apps", KRUISE] {
+            let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+            door.create(&NAMESPACES, None, &object).await.unwrap();
+            let account = if namespace == KRUISE {
+                "kruise-manager"
+            } else {
+                "default"
+            };
+            let object = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+                "metadata": {"name": account, "namespace": namespace}});
+            door.create(&SERVICE_ACCOUNTS, Some(namespace), &object)
+                .await
+                .unwrap();
+        }
+        let access = access(&server, &door, &admin, &dir).await;
+        let user = Door::from_kubeconfig(Some(&access.kubeconfig), DoorOptions::default())
+            .await
+            .unwrap();
+        let mut world = World {
+            door,
+            user,
+            _server: server,
+            dir,
+            tasks: Vec::new(),
+            kubelet: Arc::default(),
+            admissions: Arc::default(),
+        };
+        let door = world.door.clone();
+        world
+            .tasks
+            .push(tokio::spawn(kruise::supervise(door, Arc::new(access))));
+        world.install_kruise().await;
+        world
+    }
+
+    /// Kruise as its chart leaves it: CRDs, configurations without authorities, a Deployment.
+    async fn install_kruise(&self) {
+        let configurations: Vec<Value> = match std::env::var_os("TIDEGATE_KRUISE") {
+            Some(dir) => {
+                let dir = PathBuf::from(dir);
+                let mut apply = self._server.kubectl();
+                let done = apply
+                    .args(["create", "-f"])
+                    .arg(dir.join("crds"))
+                    .status()
+                    .unwrap();
+                assert!(done.success());
+                let text = std::fs::read_to_string(dir.join("webhooks.yaml")).unwrap();
+                let documents = serde_yaml_ng::Deserializer::from_str(&text);
+                documents
+                    .map(|d| serde::Deserialize::deserialize(d).unwrap())
+                    .collect()
+            }
+            None => {
+                for crd in [sidecar_sets_of_kruise(), clone_sets()] {
+                    self.door
+                        .create(&CUSTOM_RESOURCE_DEFINITIONS, None, &crd)
+                        .await
+                        .unwrap();
+                }
+                vec![mutating(), validating()]
+            }
+        };
+        for (resource, object) in [MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS]
+            .iter()
+            .zip(&configurations)
+        {
+            self.door.create(resource, None, object).await.unwrap();
+        }
+        let labels = json!({"control-plane": "controller-manager"});
+        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": manager::DEPLOYMENT, "namespace": KRUISE},
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+                "spec": {"serviceAccountName": "kruise-manager", "containers": [{"name": "manager",
+                    "image": "openkruise/kruise-manager:v1.9.0",
+                    "args": ["--enable-leader-election", "--feature-gates=ImagePullJobGate=true"]}]}}}});
+        self.door
+            .create(&DEPLOYMENTS, Some(KRUISE), &deployment)
+            .await
+            .unwrap();
+        self.until("Kruise serves", async |w| {
+            let found = w
+                .door
+                .get(&MUTATING_WEBHOOK_CONFIGURATIONS, None, entries::MUTATING)
+                .await
+                .ok()?;
+            found["webhooks"][0]["clientConfig"]["caBundle"]
+                .is_string()
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// Our operator, as it is started anywhere.
+    pub fn operate(&mut self) {
+        let port = free_port();
+        let mut options = Options::new("tidegate-system");
+        options.listen = Some(([127, 0, 0, 1], port).into());
+        options.webhook = Webhook::Url(format!("https://127.0.0.1:{port}"));
+        options.install = true;
+        options.status_every = Duration::from_millis(200);
+        let door = self.door.clone();
+        self.tasks.push(tokio::spawn(async move {
+            operators::run(door, options, Arc::new(Metrics::new()), std::future::pending())
+                .await
+                .unwrap();
+        }));
+    }
+
+    pub fn mover(&self) -> Mover {
+        let mut options = MoverOptions::new("tidegate-system");
+        options.settle = Duration::from_millis(500);
+        options.patience = SLOW;
+        Mover::new(self.door.clone(), options)
+    }
+
+    /// Kubelets that take their time, and somebody who creates pods all the while (and deletes them).
+    pub fn live(&mut self) {
+        let (door, kubelet) = (self.door.clone(), self.kubelet.clone());
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                let _ = run_pods(&door, &kubelet).await;
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        }));
+        let (door, seen) = (self.door.clone(), self.admissions.clone());
+        self.tasks.push(tokio::spawn(async move {
+            while door.get(&SIDECAR_SETS, None, "log").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            // Kruise's cache follows.
+            while injected(&door.rehearse_create(&PODS, Some("apps"), &pod("p")).await) != Some(true) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            for n in 0.. {
+                admit_one(&door, &seen, &format!("passing-{n}")).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }));
+    }
+
+    /// As [`World::live`], from the moment Kruise admits pods on.
+    pub async fn live_once_admitted(&mut self) {
+        self.until("Kruise admits pods", async |w| {
+            w.door.rehearse_create(&PODS, Some("apps"), &pod("p")).await.ok()
+        })
+        .await;
+        self.live();
+    }
+
+    pub async fn create_set(&self) {
+        let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "log"},
+            "spec": {"selector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "clone"]}]},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "apps"}},
+                "updateStrategy": {"type": "RollingUpdate", "maxUnavailable": 1},
+                "containers": [{"name": "log", "image": "log:1"}]}});
+        self.until("the SidecarSet is made", async |w| {
+            w.door.create(&SIDECAR_SETS, None, &set).await.ok()
+        })
+        .await;
+    }
+
+    pub async fn create_pods(&self, count: usize) {
+        self.until("pods are injected", async |w| {
+            let made = w.door.rehearse_create(&PODS, Some("apps"), &pod("p")).await;
+            injected(&made).filter(|&i| i)
+        })
+        .await;
+        for n in 0..count {
+            let made = self
+                .door
+                .create(&PODS, Some("apps"), &pod(&format!("web-{n}")))
+                .await
+                .unwrap();
+            assert_eq!(made["spec"]["containers"].as_array().unwrap().len(), 2, "{made}");
+        }
+        self.until("all pods run", async |w| {
+            w.pods().await.iter().all(settled).then_some(())
+        })
+        .await;
+    }
+
+    /// Those that stay.
+    pub async fn pods(&self) -> Vec<Value> {
+        let all = self
+            .door
+            .list(&PODS, Some("apps"), &Default::default())
+            .await
+            .unwrap()
+            .items;
+        all.into_iter()
+            .filter(|p| p["metadata"]["name"].as_str().unwrap().starts_with("web-"))
+            .collect()
+    }
+
+    pub async fn with_image(&self, image: &str) -> usize {
+        let runs = |p: &&Value| {
+            p["spec"]["containers"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|c| c["image"] == image)
+        };
+        self.pods().await.iter().filter(runs).count()
+    }
+
+    pub async fn set(&self) -> Value {
+        self.door.get(&SIDECAR_SETS, None, "log").await.unwrap()
+    }
+
+    pub async fn patch_set(&self, patch: Value) {
+        self.door
+            .patch(&SIDECAR_SETS, None, "log", PatchKind::Merge, &patch, None)
+            .await
+            .unwrap();
+    }
+
+    pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut(&World) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(found) = look(self).await {
+                return found;
+            }
+            assert!(began.elapsed() < SLOW, "still not: {what}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// No application restarted; each sidecar went through exactly these images.
+    pub async fn went_through(&self, images: &[&str]) {
+        let names: Vec<String> = self
+            .pods()
+            .await
+            .iter()
+            .map(|p| p["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect();
+        let kubelet = self.kubelet.lock().unwrap();
+        for name in names {
+            assert_eq!(
+                kubelet.ran[&(name.clone(), "app".to_owned())],
+                ["app:1"],
+                "{name}"
+            );
+            assert_eq!(kubelet.ran[&(name.clone(), "log".to_owned())], images, "{name}");
+        }
+    }
+
+    pub fn nobody_was_refused(&self) -> usize {
+        let seen = self.admissions.lock().unwrap();
+        assert!(seen.refused.is_empty(), "of {}: {:?}", seen.created, seen.refused);
+        assert!(
+            seen.without_sidecar.is_empty(),
+            "of {}: {:?}",
+            seen.created,
+            seen.without_sidecar
+        );
+        seen.created
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+pub fn metadata_hash(set: &Value) -> String {
+    set["metadata"]["annotations"][keys::HASH]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Free when we let go of it, and taken again at once.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Status of a plain HTTP GET.
+pub async fn status_of(address: &str, path: &str) -> Option<u16> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok()?;
+    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
+}
+
+pub fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "apps", "labels": {"app": "web"}},
+        "spec": {"nodeName": "node-1", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "app", "image": "app:1"}]}})
+}
+
+fn injected(made: &Result<Value, cluster::ApiError>) -> Option<bool> {
+    Some(made.as_ref().ok()?["spec"]["containers"].as_array()?.len() == 2)
+}
+
+async fn admit_one(door: &Door, seen: &Mutex<Admissions>, name: &str) {
+    let made = door.create(&PODS, Some("apps"), &pod(name)).await;
+    {
+        let mut seen = seen.lock().unwrap();
+        seen.created += 1;
+        match &made {
+            Err(error) => seen.refused.push(error.to_string()),
+            Ok(_) if injected(&made) == Some(true) => {}
+            Ok(made) => seen
+                .without_sidecar
+                .push(made["metadata"]["creationTimestamp"].to_string()),
+        }
+    }
+    let now = cluster::DeleteOptions {
+        grace_period_seconds: Some(0),
+        ..Default::default()
+    };
+    let _ = door.delete(&PODS, Some("apps"), name, &now).await;
+}
+
+async fn run_pods(door: &Door, kubelet: &Mutex<Kubelet>) -> Result<(), cluster::ApiError> {
+    for pod in door.list(&PODS, Some("apps"), &Default::default()).await?.items {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        if settled(&pod) || name.starts_with("passing-") {
+            continue;
+        }
+        let mut statuses = Vec::new();
+        for container in pod["spec"]["containers"].as_array().unwrap() {
+            let (image, own) = (
+                container["image"].as_str().unwrap(),
+                container["name"].as_str().unwrap(),
+            );
+            let mut kubelet = kubelet.lock().unwrap();
+            let ran = kubelet.ran.entry((name.to_owned(), own.to_owned())).or_default();
+            if ran.last().is_none_or(|last| last != image) {
+                ran.push(image.to_owned());
+            }
+            statuses.push(json!({"name": own, "image": image, "imageID": format!("{image}@sha256:{image}"),
+                "containerID": format!("containerd://{name}-{own}-{}", ran.len()), "ready": true, "started": true,
+                "restartCount": ran.len() - 1, "state": {"running": {}}}));
+        }
+        let status = json!({"status": {"phase": "Running", "observedGeneration": pod["metadata"]["generation"],
+            "containerStatuses": statuses,
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+        let _ = door
+            .patch(
+                &PODS,
+                Some("apps"),
+                name,
+                PatchKind::Strategic,
+                &status,
+                Some("status"),
+            )
+            .await;
+    }
+    Ok(())
+}
