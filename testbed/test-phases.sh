@@ -38,9 +38,19 @@ no_bed() {
 
 chart() { cargo xtask chart --check; }
 
+# Building cargo-deny takes longer than what it looks at here.
+dependencies() {
+  if ! cargo deny --version >/dev/null 2>&1; then
+    skipped+=("licences, bans and sources of dependencies (cargo-deny is not installed: cargo install --locked cargo-deny)")
+    return 0
+  fi
+  cargo deny --log-level error check bans licenses sources
+}
+
 phase "formatting" cargo fmt --all --check
 phase "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
 phase "tidy" cargo xtask tidy
+phase "dependencies" dependencies
 phase "packages for real nodes" packages
 phase "real Kubernetes, etcd, containerd, registry, Helm from their Go modules" real_programs
 phase "no leftovers of an earlier bed" no_bed
