@@ -1,14 +1,23 @@
 //! The whole story in one thread, in virtual time: an embedded API server, simulated nodes and controllers, and the
-//! SidecarSet operator with faults between it and the server.
+//! SidecarSet operator with faults between each of them and the server.
 //!
-//! Everything that is random follows one seed; [`oracle`] reads what happened from the server's own history.
+//! Everything that is random follows one seed, so that a run can be repeated to the byte; [`oracle`] judges by
+//! the server's own history.
+pub mod backend;
+mod clocks;
+pub mod counts;
 pub mod faults;
+pub mod history;
+pub mod many;
+pub mod matrix;
 pub mod oracle;
+mod replica;
 pub mod run;
 pub mod story;
 pub mod world;
 
-pub use run::{Outcome, run};
+pub use run::{Outcome, run, run_traced};
+pub use world::Setup;
 
 /// Why a run did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +42,8 @@ pub enum StormError {
     },
     #[error("revision {revision}: {broken}")]
     Broken { revision: u64, broken: String },
-    #[error("the runtime was not built: {0}")]
-    Runtime(#[from] std::io::Error),
+    #[error("the runtime was not built, or the trace not written: {0}")]
+    Io(#[from] std::io::Error),
     #[error("the beginning of the history is gone")]
     Forgotten,
 }

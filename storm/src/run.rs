@@ -1,8 +1,14 @@
 //! One run: a seed in, what happened out.
-use crate::faults::Rates;
-use crate::world::World;
+use crate::counts::{Counts, Stored};
+use crate::faults::Written;
+use crate::history::History;
+use crate::world::{Setup, World};
 use crate::{StormError, oracle, story};
+use std::path::Path;
 use std::time::Duration;
+
+/// Until nothing may happen any more after the story: events, watches and refused writes have their delays.
+const SETTLING: Duration = Duration::from_secs(300);
 
 /// What a run left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,39 +16,55 @@ pub struct Outcome {
     /// SHA-256 of every event of the server's history, in order.
     pub trace: String,
     pub events: usize,
-    /// How often the spec of each pod was written, sorted; names are random.
-    pub pod_writes: Vec<i64>,
-    /// Images of the pods' sidecars, sorted.
-    pub images: Vec<String>,
-    pub revisions: usize,
-    pub set_generation: i64,
+    pub stored: Stored,
+    /// How often each client wrote each object.
+    pub counts: Counts,
     /// How often each fault struck.
     pub faults: Vec<(String, usize)>,
+    /// Everything that was written by clients of the server until the story was told.
+    pub written: Vec<Written>,
 }
 
 /// Runs the story with this seed in this thread, in virtual time, and holds it against the oracle.
-pub fn run(seed: u64, rates: &Rates) -> Result<Outcome, StormError> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().start_paused(true);
-    #[cfg(tokio_unstable)]
-    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
-    builder.build()?.block_on(story_of(seed, rates))
+pub fn run(setup: &Setup) -> Result<Outcome, StormError> {
+    run_traced(setup, None)
 }
 
-async fn story_of(seed: u64, rates: &Rates) -> Result<Outcome, StormError> {
-    let world = World::start(seed, rates.clone()).await?;
-    story::tell(&world).await?;
+/// As [`run`]; writes one line for each stored change into a file.
+pub fn run_traced(setup: &Setup, trace: Option<&Path>) -> Result<Outcome, StormError> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true);
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&setup.seed.to_be_bytes()));
+    builder.build()?.block_on(story_of(setup, trace))
+}
+
+async fn story_of(setup: &Setup, trace: Option<&Path>) -> Result<Outcome, StormError> {
+    let world = World::start(setup).await?;
+    let told = story::tell(&world, &setup.tale).await;
+    let written = world.faults.written();
     world.faults.calm();
-    tokio::time::sleep(Duration::from_secs(300)).await;
-    let settled = world.server.store().revision();
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    let history = oracle::history(&world.server)?;
-    if let Ok(path) = std::env::var("STORM_TRACE") {
-        std::fs::write(path, oracle::lines(&history).join("\n"))?;
+    if told.is_ok() {
+        tokio::time::sleep(SETTLING).await;
     }
-    oracle::budgets(&history, rates.is_calm())?;
-    oracle::quiet_after(&history, settled)?;
-    let outcome = oracle::outcome(&history, world.faults.struck());
+    let settled = world.backend.server().store().revision();
+    if told.is_ok() {
+        tokio::time::sleep(setup.quiet).await;
+    }
+    let history = History::of(&world.backend)?;
+    if let Some(path) = trace {
+        std::fs::write(path, history.lines().join("\n"))?;
+    }
     world.stop();
-    Ok(outcome)
+    // A broken budget says more than a story that did not end.
+    oracle::budgets(&history, setup.plan.is_none())?;
+    told?;
+    oracle::quiet_after(&history, settled)?;
+    Ok(Outcome {
+        trace: history.digest(),
+        events: history.len(),
+        stored: Stored::of(&history),
+        counts: Counts::of(&world.faults.written()),
+        faults: world.faults.struck(),
+        written,
+    })
 }

@@ -1,26 +1,58 @@
-//! Everything in one process: server, nodes, controllers, and an operator that is started again when it crashes.
+//! Everything in one thread: server, nodes, controllers, and operators that are started again when they crash.
 use crate::StormError;
-use crate::faults::{Faults, Faulty, Process, Rates};
-use crate::story::NAMESPACE;
-use bytes::Bytes;
-use cluster::lease::TokioBootClock;
+use crate::backend::Backend;
+use crate::faults::{Client, Faults, Faulty, Plan, Process};
+use crate::replica::{Replica, Webhooks};
+use crate::story::{NAMESPACE, Tale};
 use cluster::resource::NAMESPACES;
-use cluster::{Clocks, Door, DoorOptions};
-use embedded::{ApiServer, Config, UserInfo, WebhookHandler};
+use cluster::{Door, DoorOptions};
+use embedded::UserInfo;
 use model::time::{Clock, Timestamp};
-use operators::sidecarset::Operator;
-use operators::{Metrics, Options, Webhook};
 use serde_json::json;
 use sim::clock::TokioClock;
+use sim::{Heartbeats, NodesOptions};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const HOST: &str = "operator.test";
 const STARTED_AT: i64 = 1_800_000_000;
 
+/// What a run is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    pub seed: u64,
+    pub tale: Tale,
+    pub plan: Plan,
+    /// Operators at once; one leads.
+    pub replicas: usize,
+    /// How long nothing may happen after the story.
+    pub quiet: Duration,
+}
+
+impl Setup {
+    pub fn calm(seed: u64) -> Self {
+        Self {
+            seed,
+            tale: Tale::default(),
+            plan: Plan::None,
+            replicas: 1,
+            quiet: Duration::from_secs(3600),
+        }
+    }
+
+    pub fn stormy(seed: u64) -> Self {
+        Self {
+            tale: Tale::drawn(seed),
+            plan: Plan::stormy(),
+            // Every other seed has a successor that waits with full caches.
+            replicas: 1 + (seed % 2) as usize,
+            ..Self::calm(seed)
+        }
+    }
+}
+
 pub struct World {
-    pub server: ApiServer,
+    pub backend: Backend,
     /// A door without faults, for whoever plays the user.
     pub user: Door,
     pub faults: Arc<Faults>,
@@ -29,25 +61,25 @@ pub struct World {
 
 impl World {
     /// Starts all of it.
-    pub async fn start(seed: u64, rates: Rates) -> Result<World, StormError> {
-        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(
-            Timestamp::from_second(STARTED_AT).unwrap_or(Timestamp::UNIX_EPOCH),
-        ));
-        let config = Config {
-            clock: clock.clone(),
-            seed: Some(seed),
-            history: usize::MAX,
-            ..Config::default()
-        };
-        let server = ApiServer::start(config)
-            .await
-            .map_err(|source| StormError::Server { seed, source })?;
-        let user = Door::in_process_with(server.service(UserInfo::admin()), door_options(seed, 1));
+    pub async fn start(setup: &Setup) -> Result<World, StormError> {
+        let seed = setup.seed;
+        let started = Timestamp::from_second(STARTED_AT).unwrap_or(Timestamp::UNIX_EPOCH);
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(started));
+        let backend = Backend::start(seed, clock.clone()).await?;
+        let faults = Arc::new(Faults::new(seed, setup.plan.clone()));
+        let nobody = Arc::new(Faults::new(seed, Plan::None));
+        let user = Faulty::new(
+            backend.clone(),
+            UserInfo::admin(),
+            Client::Operator,
+            nobody,
+            Process::default(),
+        );
         let world = World {
-            faults: Arc::new(Faults::new(seed, rates)),
+            user: Door::in_process_with(user, door_options(seed, 1)),
+            faults,
             stop: CancellationToken::new(),
-            user,
-            server,
+            backend,
         };
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         let made = world.user.create(&NAMESPACES, None, &namespace).await;
@@ -55,14 +87,20 @@ impl World {
             what: "the namespace".to_owned(),
             source: Box::new(source),
         })?;
-        world.simulate(seed, clock.clone());
-        tokio::spawn(operate(
-            world.server.clone(),
-            world.faults.clone(),
-            seed,
-            clock,
-            world.stop.clone(),
-        ));
+        world.simulate(Client::Nodes, seed, &clock);
+        world.simulate(Client::Controllers, seed, &clock);
+        let webhooks = Webhooks::register(&world.backend, &world.faults);
+        for number in 0..setup.replicas {
+            let replica = Replica {
+                number,
+                seed,
+                backend: world.backend.clone(),
+                faults: world.faults.clone(),
+                webhooks: webhooks.clone(),
+                clock: clock.clone(),
+            };
+            tokio::spawn(replica.live(world.stop.clone()));
+        }
         Ok(world)
     }
 
@@ -70,86 +108,49 @@ impl World {
         self.stop.cancel();
     }
 
-    fn simulate(&self, seed: u64, clock: Arc<dyn Clock>) {
-        let door = Door::in_process_with(
-            self.server.service(UserInfo::system("sim")),
-            door_options(seed, 2),
-        );
-        let options = sim::Options {
-            clock,
-            seed,
-            ..sim::Options::default()
-        };
-        tokio::spawn(sim::run(door, options, self.stop.clone()));
+    /// Nodes, or controllers with the scheduler: one life after another.
+    fn simulate(&self, client: Client, seed: u64, clock: &Arc<dyn Clock>) {
+        let (backend, faults, stop) = (self.backend.clone(), self.faults.clone(), self.stop.clone());
+        let clock = clock.clone();
+        tokio::spawn(async move {
+            for life in 0.. {
+                let process = Process::default();
+                let user = UserInfo::system("sim");
+                let service = Faulty::new(backend.clone(), user, client, faults.clone(), process.clone());
+                let who = 1000 * (1 + client as u64) + life;
+                let door = Door::in_process_with(service, door_options(seed, who));
+                let nodes = NodesOptions {
+                    count: 2,
+                    heartbeats: Some(Heartbeats {
+                        lease: Duration::from_secs(40),
+                        renew: Duration::from_secs(10),
+                    }),
+                    ..NodesOptions::default()
+                };
+                let options = sim::Options {
+                    nodes: (client == Client::Nodes).then_some(nodes),
+                    scheduler: client == Client::Controllers,
+                    controllers: client == Client::Controllers,
+                    clock: clock.clone(),
+                    seed: seed.wrapping_add(life),
+                    ..sim::Options::default()
+                };
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = process.crashed() => {}
+                    () = sim::run(door, options, stop.clone()) => {}
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
     }
 }
 
-fn door_options(seed: u64, who: u64) -> DoorOptions {
+pub(crate) fn door_options(seed: u64, who: u64) -> DoorOptions {
     DoorOptions {
         seed: Some(seed.wrapping_mul(31).wrapping_add(who)),
         stall_timeout: None,
         ..DoorOptions::default()
     }
-}
-
-/// One life of the operator after another.
-async fn operate(
-    server: ApiServer,
-    faults: Arc<Faults>,
-    seed: u64,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) {
-    let boot = Arc::new(TokioBootClock::start());
-    for life in 0.. {
-        let process = Process::default();
-        let service = Faulty::new(server.service(UserInfo::admin()), faults.clone(), process.clone());
-        let door = Door::in_process_with(service, door_options(seed, 100 + life));
-        let mut options = Options::new("tidegate-system");
-        options.webhook = Webhook::Url(format!("https://{HOST}"));
-        options.install = true;
-        options.seed = Some(seed.wrapping_add(life));
-        if !faults.leads() {
-            options.lease = None;
-        }
-        options.identity = format!("operator-{life}");
-        options.clocks = Clocks {
-            boot: boot.clone(),
-            wall: clock.clone(),
-        };
-        let living = live(&server, door, options);
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = process.crashed() => {}
-            () = living => {}
-        }
-        server.register_webhook_service(HOST, refused());
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-async fn live(server: &ApiServer, door: Door, options: Options) {
-    let operator = match Operator::start(door, options, Arc::new(Metrics::default())).await {
-        Ok(operator) => operator,
-        Err(error) => return tracing::warn!(%error, "the operator did not start"),
-    };
-    let admission = operator.admission();
-    let handler: WebhookHandler = Arc::new(move |request| {
-        let admission = admission.clone();
-        Box::pin(async move {
-            let answer = admission.answer(&request.path, &request.body).await;
-            answer
-                .map(Bytes::from)
-                .map_err(|status| format!("status {status}"))
-        })
-    });
-    server.register_webhook_service(HOST, handler);
-    if let Err(error) = operator.run(std::future::pending()).await {
-        tracing::warn!(%error, "the operator ended");
-    }
-}
-
-fn refused() -> WebhookHandler {
-    Arc::new(|_| Box::pin(async { Err("connection refused".to_owned()) }))
 }

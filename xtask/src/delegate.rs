@@ -70,6 +70,16 @@ pub fn hostile(args: &[String]) -> Result<(), DelegateError> {
     run("the mutations", &mut test)
 }
 
+/// The seeds, unless another of the program's commands is named.
+pub fn storm(args: &[String]) -> Result<(), DelegateError> {
+    let mut storm = Command::new("cargo");
+    storm.args(["run", "--release", "--quiet", "--package", "tidegate-storm", "--"]);
+    if args.first().is_none_or(|first| first.starts_with('-')) {
+        storm.arg("seeds");
+    }
+    run("the storm", storm.args(args))
+}
+
 fn run(what: &'static str, command: &mut Command) -> Result<(), DelegateError> {
     let status = command.status()?;
     if status.success() {

@@ -14,6 +14,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   differential [--traces N] [--length N] [--seed N] [--at-once N] [--peer real]
                    random traces on the embedded server and on a real one
   hostile [N]      N mutated objects (100,000) through webhooks and deciders, in a release build
+  storm [--seeds N] [--from SEED]
+                   the whole story in virtual time with faults, by many seeds (100,000 unless told)
+  storm matrix     every fault at every write of the story, one at a time
   tidy [--bless]   dependency graph, file and function sizes, bans; --bless accepts a smaller state";
 
 fn main() -> ExitCode {
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         "bench" => delegate::bench(rest).map_err(Into::into),
         "differential" => delegate::differential(rest).map_err(Into::into),
         "hostile" => delegate::hostile(rest).map_err(Into::into),
+        "storm" => delegate::storm(rest).map_err(Into::into),
         "tidy" => tidy::run(rest).map_err(Into::into),
         _ => Err(Box::<dyn std::error::Error>::from(USAGE)),
     };

@@ -107,6 +107,31 @@ impl Store {
         Ok(store)
     }
 
+    /// What a restore from a backup taken at `revision` finds, in memory. Nothing before it is remembered.
+    pub fn restored_to(&self, revision: u64) -> Result<Arc<Self>, Compacted> {
+        let state = self.lock();
+        let mut tables: BTreeMap<StorageKey, Table> = BTreeMap::new();
+        let mut dependents: BTreeMap<Box<str>, Dependents> = BTreeMap::new();
+        for (key, table) in &state.tables {
+            let mut restored = Table::new(revision);
+            for object in table.at("", revision)? {
+                for owner in &object.owners {
+                    let entry = (key.clone(), object.key.clone());
+                    dependents.entry(owner.uid.clone()).or_default().insert(entry);
+                }
+                restored.objects.insert(object.key.clone(), object);
+            }
+            tables.insert(key.clone(), restored);
+        }
+        Ok(Arc::new(Self::build(
+            revision,
+            tables,
+            dependents,
+            None,
+            self.history,
+        )))
+    }
+
     fn build(
         revision: u64,
         tables: BTreeMap<StorageKey, Table>,

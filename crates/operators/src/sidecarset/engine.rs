@@ -1,9 +1,9 @@
 //! The leader's loop: changes in, decisions made, writes out, their answers in again.
 mod chores;
 mod jobs;
+mod pace;
 mod recording;
 mod trouble;
-mod wakes;
 
 use super::contain::{Step, contain};
 use super::injection::{Injection, InjectionReceiver};
@@ -15,8 +15,10 @@ use crate::{Metrics, Options};
 use cluster::{Changes, Door, LeaderGuard, ObjectKey, Recorder};
 use jobs::{Done, Job};
 use model::time::Timestamp;
+pub(super) use pace::shifted;
+use pace::{Pace, later};
 use recording::Recording;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -50,10 +52,11 @@ pub(super) struct Engine {
     trackers: BTreeMap<String, Tracker>,
     dirty: BTreeSet<String>,
     wakes: BTreeMap<String, Timestamp>,
+    pace: Pace,
     queue: VecDeque<Job>,
     recording: Recording,
     inherited: Intents,
-    in_queue: HashSet<(String, ObjectKey, bool)>,
+    in_queue: BTreeSet<(String, ObjectKey, bool)>,
     running: usize,
     tasks: JoinSet<()>,
     done: mpsc::UnboundedSender<Done>,
@@ -72,6 +75,7 @@ impl Engine {
         injection.mark_changed();
         let recorder = Recorder::start(door, CONTROLLER, &options.identity, options.clocks.wall.clone());
         let (done, answers) = mpsc::unbounded_channel();
+        let pace = Pace::beginning(options.clocks.wall.now());
         let engine = Self {
             door: door.clone(),
             leader,
@@ -84,10 +88,11 @@ impl Engine {
             trackers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             wakes: BTreeMap::new(),
+            pace,
             queue: VecDeque::new(),
             recording: Recording::default(),
             inherited: Intents::default(),
-            in_queue: HashSet::new(),
+            in_queue: BTreeSet::new(),
             running: 0,
             tasks: JoinSet::new(),
             done,
@@ -148,10 +153,6 @@ impl Engine {
             }
             while self.tasks.try_join_next().is_some() {}
         }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.options.clocks.wall.now()
     }
 
     async fn sets_changed(&mut self, keys: Vec<ObjectKey>) {
@@ -385,9 +386,4 @@ fn all(first: Option<ObjectKey>, changes: &mut Changes) -> Vec<ObjectKey> {
     let mut keys: Vec<ObjectKey> = first.into_iter().collect();
     keys.extend(changes.drain());
     keys
-}
-
-fn later(now: Timestamp, seconds: i64) -> Timestamp {
-    now.checked_add(jiff::SignedDuration::from_secs(seconds))
-        .unwrap_or(Timestamp::MAX)
 }

@@ -1,5 +1,6 @@
 //! One SidecarSet and what is known of its pods: facts are read once per change, not once per decision.
 use super::contain::{Step, contain};
+use super::engine::shifted;
 use super::intents::state_of;
 use super::news::News;
 use super::standing::Judge;
@@ -11,7 +12,7 @@ use model::pod::PodView;
 use model::sidecarset::SidecarSet;
 use model::time::Timestamp;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use workload::sidecarset::standing::Standing;
 use workload::upgrade::{Membership, Plan, PlanError, PodFacts};
@@ -66,10 +67,10 @@ pub(super) struct Tracker {
     /// Pods that would match, in namespaces that are never touched.
     excluded: BTreeMap<ObjectKey, ()>,
     /// Upgrades sent or about to be; true once answered and not yet seen.
-    flights: HashMap<ObjectKey, bool>,
+    flights: BTreeMap<ObjectKey, bool>,
     /// Pods that a former leader may still update, while they are in this state.
     pub claims: BTreeMap<ObjectKey, u64>,
-    refusals: HashMap<ObjectKey, Refusal>,
+    refusals: BTreeMap<ObjectKey, Refusal>,
     /// The status as last written, until the cache shows it.
     pub written: Option<Value>,
     pub chore_runs: bool,
@@ -129,9 +130,9 @@ impl Tracker {
             members: BTreeMap::new(),
             not_injected: BTreeMap::new(),
             excluded: BTreeMap::new(),
-            flights: HashMap::new(),
+            flights: BTreeMap::new(),
             claims,
-            refusals: HashMap::new(),
+            refusals: BTreeMap::new(),
             written: None,
             chore_runs: false,
             status_not_before: None,
@@ -321,6 +322,24 @@ impl Tracker {
             },
         );
         before > 0
+    }
+
+    /// The clock was set: everything waits as long as it would have.
+    pub fn clock_was_set(&mut self, jump: jiff::SignedDuration) {
+        let waits = [
+            &mut self.status_not_before,
+            &mut self.resting_until,
+            &mut self.decide_not_before,
+        ];
+        let waits = waits.into_iter().flatten();
+        let refusals = self.refusals.values_mut().map(|refusal| &mut refusal.until);
+        waits.chain(refusals).for_each(|at| *at = shifted(*at, jump));
+        for (key, facts) in &mut self.members {
+            let refusal = self.refusals.get(key);
+            if let (Some((_, until)), Some(refusal)) = (&mut facts.refused, refusal) {
+                *until = refusal.until;
+            }
+        }
     }
 
     /// Looks again at pods whose writes were answered: the cache may have caught up without telling.

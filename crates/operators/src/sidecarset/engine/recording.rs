@@ -3,7 +3,7 @@ use super::super::intents::{BATCH, Intents, Ledger};
 use super::Engine;
 use super::jobs::{Done, Job};
 use cluster::{ApiError, ObjectKey};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Default)]
 pub(super) struct Recording {
@@ -15,7 +15,7 @@ pub(super) struct Recording {
     pub batch: VecDeque<Job>,
     runs: bool,
     /// Recorded and, as far as we have seen, not over: these stay in the record.
-    sent: HashMap<(String, ObjectKey), u64>,
+    sent: BTreeMap<(String, ObjectKey), u64>,
 }
 
 impl Recording {
