@@ -87,7 +87,7 @@ pub struct OperatorArgs {
     /// [default: true, but with --service, whose Helm chart brings its own, false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub install: Option<bool>,
-    /// Namespace whose pods are never touched, beside our own; repeat for several
+    /// Namespace whose pods are never touched, beside our own; repeat for several, leave empty for none
     #[arg(
         long = "exclude-namespace",
         value_name = "NAMESPACE",
@@ -190,8 +190,36 @@ pub struct InstallArgs {
     pub give_back: bool,
     #[arg(long, default_value = "tidegate-system")]
     pub namespace: String,
+    /// Image of the operator, REPOSITORY:TAG [default: the chart's]
+    #[arg(long, value_name = "IMAGE", value_parser = parse_image)]
+    pub image: Option<Image>,
+    /// Any value of the chart, for helm; repeat for several
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with = "dry_run")]
+    pub set: Vec<String>,
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+/// An image by repository and tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    pub repository: String,
+    pub tag: String,
+}
+
+fn parse_image(text: &str) -> Result<Image, String> {
+    // A colon before a slash belongs to the registry's port.
+    match text.rsplit_once(':') {
+        Some((repository, tag))
+            if !repository.is_empty() && !tag.is_empty() && !tag.contains(['/', '@', '"']) =>
+        {
+            Ok(Image {
+                repository: repository.to_owned(),
+                tag: tag.to_owned(),
+            })
+        }
+        _ => Err("expected REPOSITORY:TAG".to_owned()),
+    }
 }
 
 /// An object a command is about.
@@ -217,12 +245,25 @@ fn parse_target(text: &str) -> Result<Target, String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_image_has_a_tag() {
+        let image = parse_image("registry:5000/tidegate/tidegate:0.2.0").unwrap();
+        assert_eq!(
+            (&*image.repository, &*image.tag),
+            ("registry:5000/tidegate/tidegate", "0.2.0")
+        );
+        for wrong in ["tidegate", "registry:5000/tidegate", ":1", "tidegate:", ""] {
+            assert!(parse_image(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

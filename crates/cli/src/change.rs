@@ -6,10 +6,13 @@ use cluster::resource::{CONTROLLER_REVISIONS, PODS, SIDECAR_SETS};
 use cluster::{ApiError, Door, ListOptions, PatchKind};
 use model::pod::PodView;
 use model::sidecarset::SidecarSet;
+use model::time::Clock as _;
 use serde_json::{Value, json};
 use workload::sidecarset::revision::{Revision, data};
+use workload::upgrade::FAILURES_FORGIVEN;
 
 use crate::args::RollbackArgs;
+use crate::clock::SystemClock;
 
 const HASH_ANNOTATION: &str = "kruise.io/sidecarset-hash";
 const REVISION_LABEL: &str = "kruise.io/sidecarset-name";
@@ -56,19 +59,27 @@ pub enum ChangeError {
     },
 }
 
-/// Sets `spec.updateStrategy.paused`.
+/// Sets `spec.updateStrategy.paused`. Resuming also forgives the failures that stopped an upgrade at its threshold.
 pub async fn set_paused(door: &Door, name: &str, paused: bool) -> Result<(), ChangeError> {
     let found = door.get(&SIDECAR_SETS, None, name).await?;
     let done = if paused { "paused" } else { "resumed" };
-    if found["spec"]["updateStrategy"]["paused"]
-        .as_bool()
-        .unwrap_or_default()
-        == paused
-    {
+    let is_paused = found["spec"]["updateStrategy"]["paused"].as_bool();
+    let waiting = found["status"]["waiting"].as_array();
+    let failed = waiting.and_then(|all| all.iter().find(|w| w["reason"] == "FailureThreshold"));
+    let forgiven = failed.filter(|_| !paused);
+    if is_paused.unwrap_or_default() == paused && forgiven.is_none() {
         println!("sidecarset/{name} was {done} already");
         return Ok(());
     }
-    let patch = json!({"spec": {"updateStrategy": {"paused": paused}}});
+    let mut patch = json!({"spec": {"updateStrategy": {"paused": paused}}});
+    if let Some(failed) = forgiven {
+        let until = SystemClock.now().to_string();
+        patch["metadata"] = json!({"annotations": {FAILURES_FORGIVEN: until}});
+        println!(
+            "forgiving what stopped it: {} failed; each pod that fails from now on counts again",
+            failed["failed"]
+        );
+    }
     patch_spec(door, name, &found["metadata"]["generation"], &patch).await?;
     println!("sidecarset/{name} {done}");
     Ok(())
@@ -123,7 +134,7 @@ pub async fn patch_spec(
             return Err(ChangeError::ChangedMeanwhile(name.to_owned()));
         }
         let mut patch = patch.clone();
-        patch["metadata"] = json!({"resourceVersion": found["metadata"]["resourceVersion"]});
+        patch["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"].clone();
         tries += 1;
         match door
             .patch(&SIDECAR_SETS, None, name, PatchKind::Merge, &patch, None)

@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 
 use include_dir::{Dir, include_dir};
 
-use crate::args::InstallArgs;
+use crate::args::{Image, InstallArgs};
 
 static CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../charts/tidegate");
 
@@ -30,7 +30,7 @@ pub enum InstallError {
 
 pub fn run(args: &InstallArgs) -> Result<(), InstallError> {
     if args.dry_run {
-        print!("{}", render(&args.namespace));
+        print!("{}", render(args));
         return Ok(());
     }
     install(args, &[])
@@ -49,11 +49,14 @@ fn install(args: &InstallArgs, values: &[&str]) -> Result<(), InstallError> {
     outcome
 }
 
-fn render(namespace: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n{}",
-        RENDERED.replace(RENDERED_NAMESPACE, namespace)
-    )
+fn render(args: &InstallArgs) -> String {
+    let namespace = &args.namespace;
+    let mut chart = RENDERED.replace(RENDERED_NAMESPACE, namespace);
+    if let Some(Image { repository, tag }) = &args.image {
+        let default = concat!("image: \"tidegate/tidegate:", env!("CARGO_PKG_VERSION"), "\"");
+        chart = chart.replace(default, &format!("image: \"{repository}:{tag}\""));
+    }
+    format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n{chart}")
 }
 
 fn helm(args: &InstallArgs, chart: &Path, values: &[&str]) -> Result<(), InstallError> {
@@ -69,6 +72,15 @@ fn helm(args: &InstallArgs, chart: &Path, values: &[&str]) -> Result<(), Install
         "--timeout",
         "3m",
     ]);
+    if let Some(Image { repository, tag }) = &args.image {
+        helm.args([
+            "--set-string",
+            &format!("image.repository={repository},image.tag={tag}"),
+        ]);
+    }
+    for value in &args.set {
+        helm.args(["--set", value]);
+    }
     if let Some(kubeconfig) = &args.connection.kubeconfig {
         helm.arg("--kubeconfig").arg(kubeconfig);
     }
@@ -106,10 +118,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rendered_yaml_names_only_the_namespace_asked_for() {
-        let yaml = render("elsewhere");
+    fn the_rendered_yaml_names_only_the_namespace_and_the_image_asked_for() {
+        let args = InstallArgs {
+            dry_run: true,
+            namespace: "elsewhere".to_owned(),
+            image: Some(Image {
+                repository: "registry.example.com/t".to_owned(),
+                tag: "v2".to_owned(),
+            }),
+            set: Vec::new(),
+            take_over: false,
+            give_back: false,
+            connection: crate::args::ConnectionArgs {
+                kubeconfig: None,
+                context: None,
+            },
+        };
+        let yaml = render(&args);
         assert!(yaml.contains("namespace: elsewhere"));
         assert!(!yaml.contains(RENDERED_NAMESPACE));
+        assert!(
+            yaml.contains("image: \"registry.example.com/t:v2\"") && !yaml.contains("tidegate/tidegate:")
+        );
     }
 
     #[test]

@@ -33,7 +33,7 @@ async fn operate(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
     options.metrics = Some(args.metrics);
     options.install = args.installs();
     options.identity = identity();
-    options.excluded = args.excluded.iter().cloned().collect();
+    options.excluded = args.excluded.iter().filter(|n| !n.is_empty()).cloned().collect();
     options.webhook = match (&args.service, &args.webhook_url) {
         (Some(name), _) => operators::Webhook::Service {
             name: name.clone(),

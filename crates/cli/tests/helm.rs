@@ -83,7 +83,7 @@ fn the_chart_installs_an_operator_that_works_and_leaves_nothing_in_the_way_of_po
     story.dry_run_prints_what_helm_makes_of_the_chart();
     story.apply(NAMESPACES);
 
-    story.install();
+    story.install_by_tidegate();
     story.apply(SETS);
     story.both_versions_are_served();
     story.pods_are_injected_and_upgraded_in_place();
@@ -143,6 +143,31 @@ impl Story {
         let (namespace, rest) = of_ours.split_at(of_ours.find("---").unwrap());
         assert!(namespace.contains("kind: Namespace"), "{namespace}");
         assert!(rest == of_helm, "charts/rendered is old: run cargo xtask chart");
+    }
+
+    /// As a user would, with helm on PATH; again, which changes nothing.
+    fn install_by_tidegate(&self) {
+        let helm = self.bed.program("helm").unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", helm.parent().unwrap().display());
+        let image = format!("tidegate/tidegate:{}", self.tag);
+        for _ in 0..2 {
+            let mut tidegate = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+            let arguments = [
+                "install",
+                "--namespace",
+                RELEASE,
+                "--image",
+                &image,
+                "--kubeconfig",
+            ];
+            tidegate
+                .args(arguments)
+                .arg(self.bed.kubeconfig())
+                .env("PATH", &path);
+            checked(tidegate.output().unwrap(), &arguments);
+        }
+        self.injects();
     }
 
     fn install(&self) {

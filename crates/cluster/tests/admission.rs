@@ -1,8 +1,9 @@
-//! The admission server over real TLS on loopback, and through a real kube-apiserver where there is one.
+//! The admission server over real TLS on loopback, and through a real kube-apiserver.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod server;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,8 +20,8 @@ use tidegate_cluster::admission::{Credentials, Identity, Step};
 use tidegate_cluster::observe::{Observer, RequestSeen};
 use tidegate_cluster::resource::{CONFIG_MAPS, MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, SECRETS};
 use tidegate_cluster::{
-    AdmissionServer, AdmissionServerOptions, BundleTarget, CertificateKeeper, DeleteOptions, Door,
-    DoorOptions, KeeperOptions, Reviewer, RotationOptions, ServerIdentity, SystemClock,
+    AdmissionServer, AdmissionServerOptions, BundleTarget, CertificateKeeper, DeleteOptions, DoorOptions,
+    KeeperOptions, Reviewer, RotationOptions, ServerIdentity, SystemClock,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
@@ -277,18 +278,13 @@ impl Reviewer for Allow {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_admission_fails_while_certificates_rotate() {
-    let Some(path) = std::env::var_os("TIDEGATE_TEST_KUBECONFIG") else {
-        eprintln!("skipped: TIDEGATE_TEST_KUBECONFIG names no kubeconfig");
-        return;
-    };
+    let server = server::server().await;
     let refusals = Arc::new(Refusals::default());
     let options = DoorOptions {
         observer: refusals.clone(),
         ..DoorOptions::default()
     };
-    let door = Door::from_kubeconfig(Some(&PathBuf::from(path)), options)
-        .await
-        .unwrap();
+    let door = server::door(&server, options).await;
     let name = format!("rotate-{}", std::process::id());
     let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"rotate": name}}});
     door.create(&NAMESPACES, None, &body).await.unwrap();

@@ -1,8 +1,8 @@
-//! The door against a real kube-apiserver: set TIDEGATE_TEST_KUBECONFIG to one, or these tests say that they were
-//! skipped.
+//! The door against a real kube-apiserver.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::PathBuf;
+mod server;
+
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -42,18 +42,6 @@ impl Watched for Map {
     }
 }
 
-async fn door() -> Option<Door> {
-    let Some(path) = std::env::var_os("TIDEGATE_TEST_KUBECONFIG") else {
-        eprintln!("skipped: TIDEGATE_TEST_KUBECONFIG names no kubeconfig");
-        return None;
-    };
-    Some(
-        Door::from_kubeconfig(Some(&PathBuf::from(path)), DoorOptions::default())
-            .await
-            .unwrap(),
-    )
-}
-
 /// A namespace of the test's own, empty.
 async fn namespace(door: &Door, name: &str) -> String {
     let name = format!("{name}-{}", std::process::id());
@@ -80,7 +68,8 @@ async fn until<T: Watched>(cache: &Cache<T>, mut holds: impl FnMut(&Cache<T>) ->
 
 #[tokio::test]
 async fn a_cache_follows_creates_patches_and_deletes() {
-    let Some(door) = door().await else { return };
+    let server = server::server().await;
+    let door = server::door(&server, DoorOptions::default()).await;
     let ns = namespace(&door, "follows").await;
     door.create(&CONFIG_MAPS, Some(&ns), &map("before", "1"))
         .await
@@ -127,7 +116,8 @@ async fn a_cache_follows_creates_patches_and_deletes() {
 
 #[tokio::test]
 async fn an_object_that_leaves_the_selector_leaves_the_cache_and_is_waited_for_no_longer() {
-    let Some(door) = door().await else { return };
+    let server = server::server().await;
+    let door = server::door(&server, DoorOptions::default()).await;
     let ns = namespace(&door, "leaves").await;
     door.create(&CONFIG_MAPS, Some(&ns), &map("one", "1"))
         .await
@@ -152,16 +142,12 @@ async fn an_object_that_leaves_the_selector_leaves_the_cache_and_is_waited_for_n
 
 #[tokio::test]
 async fn a_list_comes_whole_over_many_pages() {
-    let Some(path) = std::env::var_os("TIDEGATE_TEST_KUBECONFIG") else {
-        return;
-    };
+    let server = server::server().await;
     let options = DoorOptions {
         page_size: 3,
         ..DoorOptions::default()
     };
-    let door = Door::from_kubeconfig(Some(&PathBuf::from(path)), options)
-        .await
-        .unwrap();
+    let door = server::door(&server, options).await;
     let ns = namespace(&door, "pages").await;
     for n in 0..10 {
         door.create(&CONFIG_MAPS, Some(&ns), &map(&format!("m{n}"), "1"))
@@ -186,7 +172,8 @@ async fn a_list_comes_whole_over_many_pages() {
 
 #[tokio::test]
 async fn every_patch_type_and_verb_answers_as_the_server_does() {
-    let Some(door) = door().await else { return };
+    let server = server::server().await;
+    let door = server::door(&server, DoorOptions::default()).await;
     let ns = namespace(&door, "verbs").await;
     let ns = Some(ns.as_str());
     let created = door.create(&CONFIG_MAPS, ns, &map("m", "1")).await.unwrap();
@@ -276,7 +263,8 @@ async fn every_patch_type_and_verb_answers_as_the_server_does() {
 
 #[tokio::test]
 async fn an_error_about_a_secret_does_not_quote_it() {
-    let Some(door) = door().await else { return };
+    let server = server::server().await;
+    let door = server::door(&server, DoorOptions::default()).await;
     let ns = namespace(&door, "quote").await;
     let body = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "type": "kubernetes.io/tls",
         "stringData": {"tls.crt": "swordfish", "bad key!": "swordfish"}});
@@ -288,7 +276,8 @@ async fn an_error_about_a_secret_does_not_quote_it() {
 
 #[tokio::test]
 async fn a_kind_that_does_not_exist_is_a_trouble_with_a_name_and_no_sync() {
-    let Some(door) = door().await else { return };
+    let server = server::server().await;
+    let door = server::door(&server, DoorOptions::default()).await;
     let nothing = Resource::namespaced("example.org", "v1", "nothings", "Nothing");
     let cache: Cache<Map> = Cache::start(&door, nothing, WatchScope::default());
     let troubled = async {

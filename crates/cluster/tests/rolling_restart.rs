@@ -1,9 +1,10 @@
 //! Two replicas of an admission server behind a balancer that is slow to notice, replaced one after the other while
-//! a real API server asks them without a pause. Needs TIDEGATE_TEST_KUBECONFIG.
+//! a real API server asks them without a pause.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod server;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -93,18 +94,13 @@ impl Observer for Refusals {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_admission_fails_while_replicas_are_replaced() {
-    let Some(path) = std::env::var_os("TIDEGATE_TEST_KUBECONFIG") else {
-        eprintln!("skipped: TIDEGATE_TEST_KUBECONFIG names no kubeconfig");
-        return;
-    };
+    let server = server::server().await;
     let refusals = Arc::new(Refusals::default());
     let options = DoorOptions {
         observer: refusals.clone(),
         ..DoorOptions::default()
     };
-    let door = Door::from_kubeconfig(Some(&PathBuf::from(path)), options)
-        .await
-        .unwrap();
+    let door = server::door(&server, options).await;
     let name = format!("rolling-{}", std::process::id());
     let until = SystemClock.now() + jiff::SignedDuration::from_hours(1);
     let identity = Identity::make(&["127.0.0.1".into()], SystemClock.now(), until).unwrap();

@@ -1,8 +1,10 @@
 //! Two processes, a real API server, and a leader that is stopped (SIGSTOP) in the middle of its writes for three
-//! lease lengths: nothing it sends afterwards takes effect. Needs TIDEGATE_TEST_KUBECONFIG.
+//! lease lengths: nothing it sends afterwards takes effect.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::PathBuf;
+mod server;
+
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -23,22 +25,16 @@ fn options(name: &str) -> LeaderOptions {
     }
 }
 
-async fn door() -> Option<Door> {
-    let path = PathBuf::from(std::env::var_os("TIDEGATE_TEST_KUBECONFIG")?);
-    Some(
-        Door::from_kubeconfig(Some(&path), DoorOptions::default())
-            .await
-            .unwrap(),
-    )
-}
-
 /// Leads, and writes its epoch into a ledger as fast as it can, for ever. Started by the test below as a process.
 #[tokio::test]
 async fn a_process_that_leads_and_writes() {
     let Ok(name) = std::env::var("TIDEGATE_TEST_LEDGER") else {
         return;
     };
-    let door = door().await.unwrap();
+    let path = PathBuf::from(std::env::var_os("TIDEGATE_TEST_SERVER").unwrap());
+    let door = Door::from_kubeconfig(Some(&path), DoorOptions::default())
+        .await
+        .unwrap();
     loop {
         let leader = Leader::acquire(&door, options(&name), Clocks::system()).await;
         let fenced = door.fenced(leader.guard());
@@ -69,11 +65,12 @@ async fn a_process_that_leads_and_writes() {
 struct Replica(Child);
 
 impl Replica {
-    fn start(name: &str) -> Replica {
+    fn start(name: &str, kubeconfig: &Path) -> Replica {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "a_process_that_leads_and_writes", "--nocapture"])
-            .env("TIDEGATE_TEST_LEDGER", name);
+            .env("TIDEGATE_TEST_LEDGER", name)
+            .env("TIDEGATE_TEST_SERVER", kubeconfig);
         Replica(command.stdout(Stdio::null()).spawn().unwrap())
     }
 
@@ -100,15 +97,13 @@ fn epochs(ledger: &Value) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_leader_stopped_for_three_leases_writes_nothing_after_its_successor() {
-    let Some(door) = door().await else {
-        eprintln!("skipped: TIDEGATE_TEST_KUBECONFIG names no kubeconfig");
-        return;
-    };
+    let server = server::server().await;
+    let door = server::door(&server, DoorOptions::default()).await;
     let name = format!("ledger-{}", std::process::id());
     let empty =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"log": ""}});
     door.create(&CONFIG_MAPS, Some("default"), &empty).await.unwrap();
-    let replicas = [Replica::start(&name), Replica::start(&name)];
+    let replicas = [0, 1].map(|_| Replica::start(&name, &server.kubeconfig()));
     for n in 0..4u64 {
         // In the middle of its writes, at another moment each time.
         let ledger = written_since(&door, &name, n).await;

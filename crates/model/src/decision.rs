@@ -303,7 +303,7 @@ impl fmt::Display for WaitingOn {
 fn stopped_by_failures(failed: u32, threshold: u32) -> String {
     format!(
         "{failed} failed, {threshold} reach the failure threshold: no more pods are updated until they are ready, \
-         deleted or given another image, or forgiven by annotation tidegate.dev/failures-forgiven-until"
+         deleted or given another image, or until tidegate resume goes on without them"
     )
 }
 

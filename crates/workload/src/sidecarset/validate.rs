@@ -178,4 +178,6 @@ fn failure_policy(set: &SidecarSet, old: Option<&SidecarSet>, verdict: &mut Verd
 }
 
 #[cfg(test)]
+mod rows;
+#[cfg(test)]
 mod tests;

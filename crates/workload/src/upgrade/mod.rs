@@ -27,7 +27,7 @@ pub use share::{held_by_partition, share_of};
 pub const READY_DEADLINE: &str = "tidegate.dev/ready-deadline";
 /// On the SidecarSet: failed pods (a count, or a share of the matched ones) that stop the upgrade.
 pub const FAILURE_THRESHOLD: &str = "tidegate.dev/failure-threshold";
-/// On the SidecarSet: failures up to this time (RFC 3339) do not count against the threshold.
+/// On the SidecarSet: failures up to this time (RFC 3339) do not count against the threshold; `tidegate resume` sets it.
 pub const FAILURES_FORGIVEN: &str = "tidegate.dev/failures-forgiven-until";
 /// On the SidecarSet: `All` lets every unavailable matched pod use up maxUnavailable, not only updated ones.
 pub const UNAVAILABLE_COUNTS: &str = "tidegate.dev/max-unavailable-counts";

@@ -6,6 +6,7 @@ mod model_check;
 use super::*;
 use fleet::{Fleet, at};
 use model::decision::WaitingOn;
+use model::pod::{ConditionStatus, PodPhase, PodView};
 use serde_json::json;
 
 #[test]
@@ -182,6 +183,32 @@ fn failures_up_to_the_threshold_stop_the_upgrade() {
 }
 
 #[test]
+fn failures_that_are_forgiven_stop_nothing_and_later_ones_do() {
+    let mut fleet = Fleet::of(10);
+    fleet.annotate(FAILURE_THRESHOLD, "1");
+    fleet.change(json!({"containers": [{"name": "mesh", "image": "mesh:2"}],
+        "updateStrategy": {"maxUnavailable": 2}}));
+    let taken = fleet.step();
+    fleet.kubelet_fails(&taken[0]);
+    fleet.kubelet(&taken[1]);
+    fleet.now += 601;
+    assert_eq!(fleet.step().len(), 0);
+    fleet.annotate(FAILURES_FORGIVEN, &at(fleet.now).to_string());
+    let next = fleet.step();
+    assert_eq!(next.len(), 1, "the failed pod keeps its place");
+    fleet.kubelet_fails(&next[0]);
+    fleet.now += 601;
+    fleet.step();
+    assert_eq!(
+        fleet.waiting()[0],
+        WaitingOn::FailureThreshold {
+            failed: 1,
+            threshold: 1
+        }
+    );
+}
+
+#[test]
 fn unready_pods_go_first_and_free() {
     let mut fleet = Fleet::of(4);
     fleet.unready(2);
@@ -189,6 +216,30 @@ fn unready_pods_go_first_and_free() {
         "updateStrategy": {"maxUnavailable": 0}}));
     assert_eq!(fleet.step(), ["ns/pod-2"]);
     assert_eq!(fleet.step().len(), 0);
+}
+
+#[test]
+fn what_disturbs_least_goes_first() {
+    let mut fleet = Fleet::of(7);
+    let pods = &mut fleet.pods;
+    let ready_since = |pod: &mut PodView, seconds| {
+        let ready = pod.ready.as_mut().unwrap();
+        ready.last_transition_time = Some(at(seconds));
+    };
+    pods.iter_mut().for_each(|pod| ready_since(pod, 10));
+    pods[6].node_name = None;
+    pods[5].phase = PodPhase::Pending;
+    pods[4].phase = PodPhase::Unknown;
+    pods[3].ready.as_mut().unwrap().status = ConditionStatus::False;
+    ready_since(&mut pods[2], 50);
+    pods[1].container_statuses[0].restart_count = 3;
+    fleet.change(json!({"containers": [{"name": "mesh", "image": "mesh:2"}],
+        "updateStrategy": {"maxUnavailable": "100%"}}));
+    let order: Vec<String> = [6, 5, 4, 3, 2, 1, 0]
+        .iter()
+        .map(|n| format!("ns/pod-{n}"))
+        .collect();
+    assert_eq!(fleet.step(), order);
 }
 
 #[test]

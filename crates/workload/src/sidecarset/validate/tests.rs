@@ -40,7 +40,7 @@ fn paths(verdict: &Verdict) -> Vec<&str> {
 }
 
 /// The paths of the errors of a created object.
-fn errors(pointer: &str, value: Value) -> Vec<String> {
+pub(super) fn errors(pointer: &str, value: Value) -> Vec<String> {
     paths(&verdict_with(with(pointer, value), None, vec![], None))
         .into_iter()
         .map(str::to_owned)
