@@ -12,7 +12,7 @@ use serde_json::Value;
 use testbed::{Bed, BedOptions};
 
 const NAMESPACE: &str = "real-story";
-const MANIFEST: &str = r#"
+const SIDECAR_SET: &str = r#"
 apiVersion: apps.kruise.io/v1beta1
 kind: SidecarSet
 metadata: {name: real-story}
@@ -26,7 +26,8 @@ spec:
       transferEnv: [{sourceContainerName: main, envName: TZ}]
   volumes: [{name: logs, emptyDir: {}}]
   updateStrategy: {type: RollingUpdate, partition: 2, maxUnavailable: 1}
----
+"#;
+const WORKLOAD: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: main, namespace: real-story}
@@ -64,7 +65,15 @@ fn a_sidecar_is_injected_and_upgraded_in_place_on_real_kubelets() {
     };
     story.clean();
     story.kubectl(&["create", "namespace", NAMESPACE]);
-    story.apply(MANIFEST);
+    story.apply(SIDECAR_SET);
+    // The API server asks us about pods that a SidecarSet selects, from a moment after there is one.
+    story.kubectl(&[
+        "wait",
+        "--for=condition=InjectionReady",
+        "sidecarset/real-story",
+        "--timeout=60s",
+    ]);
+    story.apply(WORKLOAD);
     story.wait("4 injected pods, ready", |s| s.status()["readyPods"] == 4);
     story.check_injection();
 
