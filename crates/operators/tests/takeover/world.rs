@@ -26,7 +26,8 @@ const SLOW: Duration = Duration::from_secs(90);
 pub struct World {
     pub door: Door,
     pub user: Door,
-    _server: ApiServer,
+    /// Until the end: it ends before its directory goes.
+    server: Option<ApiServer>,
     dir: PathBuf,
     tasks: Vec<JoinHandle<()>>,
     pub kubelet: Arc<Mutex<Kubelet>>,
@@ -80,7 +81,7 @@ impl World {
         let mut world = World {
             door,
             user,
-            _server: server,
+            server: Some(server),
             dir,
             tasks: Vec::new(),
             kubelet: Arc::default(),
@@ -99,7 +100,7 @@ impl World {
         let configurations: Vec<Value> = match std::env::var_os("TIDEGATE_KRUISE") {
             Some(dir) => {
                 let dir = PathBuf::from(dir);
-                let mut apply = self._server.kubectl();
+                let mut apply = self.server.as_ref().expect("a server").kubectl();
                 let done = apply
                     .args(["create", "-f"])
                     .arg(dir.join("crds"))
@@ -322,6 +323,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+        drop(self.server.take());
         if !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
