@@ -1,4 +1,4 @@
-//! Every benchmark, one after another, short enough to be run unattended.
+//! The operator's benchmarks, one after another, unattended.
 
 use std::time::Instant;
 

@@ -47,7 +47,7 @@ enum Bench {
     Idle(idle::IdleArgs),
     /// What a decision costs
     Deciders(deciders::DecidersArgs),
-    /// Each of them with settings that fit into a quarter of an hour
+    /// Those of the operator, one after another, with shorter settings
     All,
     #[command(hide = true)]
     Nodes(nodes::NodesArgs),

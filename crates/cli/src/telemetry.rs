@@ -16,7 +16,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttp
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -65,7 +65,8 @@ impl Telemetry {
                 LogFormat::Json => lines.json().boxed(),
                 LogFormat::Text => lines.boxed(),
             }
-            .with_filter(levels)
+            // Spans are for traces: where nobody keeps those they cost nothing.
+            .with_filter(levels.and(filter_fn(|metadata| metadata.is_event())))
         });
         tracing_subscriber::registry()
             .with(tracing_layer)

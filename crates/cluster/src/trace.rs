@@ -17,6 +17,9 @@ pub(crate) fn of_review(head: &Parts) -> Span {
         outcome = Empty,
         sidecarsets = Empty
     );
+    if span.is_disabled() {
+        return span;
+    }
     let asked = get_text_map_propagator(|propagator| propagator.extract(&HeaderExtractor(&head.headers)));
     // Refused where nobody keeps traces: then there is nothing to be part of.
     let _ = span.set_parent(asked);
@@ -25,6 +28,10 @@ pub(crate) fn of_review(head: &Parts) -> Span {
 
 /// Tells the API server what its work is part of.
 pub(crate) fn pass_on(headers: &mut HeaderMap) {
-    let context = Span::current().context();
+    let span = Span::current();
+    if span.is_disabled() {
+        return;
+    }
+    let context = span.context();
     get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut HeaderInjector(headers)));
 }

@@ -84,9 +84,9 @@ impl Door {
     /// One attempt with a whole answer.
     async fn attempt(&self, ask: &Ask<'_>, give_up: Instant, attempt: u32) -> Result<Bytes, ApiError> {
         let asked_at = Instant::now();
-        let place = match ask.queued {
-            true => {
-                let limiter = self.limiter(ask.resource, ask.is_write());
+        let limiter = ask.queued.then(|| self.limiter(ask.resource, ask.is_write()));
+        let place = match &limiter {
+            Some(limiter) => {
                 let entered = tokio::time::timeout_at(give_up, limiter.enter()).await;
                 Some(entered.map_err(|_| {
                     ApiError::local(
@@ -97,7 +97,7 @@ impl Door {
                     )
                 })?)
             }
-            false => None,
+            None => None,
         };
         let sent_at = Instant::now();
         let mut ends = give_up.min(sent_at + self.inner.options.attempt_timeout);
@@ -121,10 +121,9 @@ impl Door {
             });
         if let Some(place) = place {
             place.end(pressure(&answered));
-            if ask.is_write() {
-                let limit = self.limiter(ask.resource, true).limit();
-                self.inner.options.observer.limit(ask.resource, limit);
-            }
+        }
+        if let Some(limiter) = limiter.filter(|_| ask.is_write()) {
+            self.inner.options.observer.limit(ask.resource, limiter.limit());
         }
         self.inner.options.observer.request(&RequestSeen {
             verb: ask.verb,
