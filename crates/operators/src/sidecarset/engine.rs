@@ -123,6 +123,12 @@ impl Engine {
         // SidecarSets first: pods are read against them.
         self.sets_changed(sets.drain()).await;
         loop {
+            // Whatever woke us, decisions are made on what is known by now.
+            let changed = sets.drain();
+            if !changed.is_empty() {
+                self.sets_changed(changed).await;
+            }
+            self.pods_changed(pods.drain());
             self.reconcile_dirty().await;
             self.start_recording();
             self.start_jobs();
@@ -328,8 +334,8 @@ impl Engine {
                 Action::Upgrade(u) => (ObjectKey::new(&u.namespace, &u.name), true),
                 Action::Mark(m) => (ObjectKey::new(&m.namespace, &m.name), false),
             };
-            // Marks are decided on what the cache shows; one that is not seen yet is not sent twice.
-            if !upgrade && !self.caches.pods.is_current_for(&key) {
+            // A mark that is not seen yet is not sent twice: nor is one that is seen, and not read.
+            if !upgrade && !tracker.is_read(&key, &self.caches) {
                 continue;
             }
             if !self.in_queue.insert((name.to_owned(), key.clone(), upgrade)) {

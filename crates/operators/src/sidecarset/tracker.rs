@@ -357,6 +357,15 @@ impl Tracker {
         }
     }
 
+    /// Whether what was read of the pod is all that is known of it, and that includes our own writes.
+    pub fn is_read(&self, key: &ObjectKey, caches: &Caches) -> bool {
+        let as_known = |facts: &PodFacts| {
+            let known = caches.pods.get(key);
+            known.is_some_and(|pod| Arc::ptr_eq(&pod.0, &facts.pod))
+        };
+        caches.pods.is_current_for(key) && self.members.get(key).is_some_and(|f| as_known(f))
+    }
+
     pub fn has_flights(&self) -> bool {
         !self.flights.is_empty()
     }

@@ -3,4 +3,5 @@ mod events;
 mod former_leader;
 mod missed;
 mod panics;
+mod requests;
 mod world;
