@@ -68,15 +68,17 @@ fn busy(world: &World) -> Door {
 async fn upgrade(world: &World, image: &str) {
     world.set_image("web", image).await;
     let mut followed = BTreeSet::new();
-    while followed.len() < PODS {
-        let upgraded = world.upgraded(image).await.into_iter();
-        let new: Vec<String> = upgraded.filter(|name| !followed.contains(name)).collect();
-        futures::stream::iter(&new)
-            .for_each_concurrent(8, |name| world.kubelet(name))
-            .await;
-        followed.extend(new);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    world
+        .until("all kubelets have followed", async |w| {
+            let upgraded = w.upgraded(image).await.into_iter();
+            let new: Vec<String> = upgraded.filter(|name| !followed.contains(name)).collect();
+            futures::stream::iter(&new)
+                .for_each_concurrent(8, |name| w.kubelet(name))
+                .await;
+            followed.extend(new);
+            (followed.len() == PODS).then_some(())
+        })
+        .await;
     world.until_condition("web", "Upgraded", "True", "Complete").await;
     world.rest(60).await;
 }
