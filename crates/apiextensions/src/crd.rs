@@ -293,7 +293,13 @@ fn conversion(value: &Value, errors: &mut Vec<FieldError>) -> Conversion {
             let webhook = &value["webhook"];
             let client_config = webhook["clientConfig"].clone();
             let one_target = client_config["url"].is_string() != client_config["service"].is_object();
-            if !one_target {
+            if client_config.is_null() {
+                let detail = "required when strategy is set to Webhook";
+                errors.push(FieldError::required(
+                    "spec.conversion.webhookClientConfig",
+                    detail,
+                ));
+            } else if !one_target {
                 let detail = "exactly one of url or service is required";
                 errors.push(FieldError::required(
                     "spec.conversion.webhookClientConfig",
@@ -301,7 +307,12 @@ fn conversion(value: &Value, errors: &mut Vec<FieldError>) -> Conversion {
                 ));
             }
             let review_versions = texts(&webhook["conversionReviewVersions"]);
-            if !review_versions.iter().any(|version| version == "v1") {
+            if review_versions.is_empty() {
+                errors.push(FieldError::required(
+                    "spec.conversion.conversionReviewVersions",
+                    "",
+                ));
+            } else if !review_versions.iter().any(|version| version == "v1") {
                 let detail = "must include at least one of v1";
                 let at = "spec.conversion.conversionReviewVersions";
                 errors.push(FieldError::invalid(at, format!("{review_versions:?}"), detail));

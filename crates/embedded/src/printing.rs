@@ -21,6 +21,11 @@ pub fn of(
         .map(|object| {
             let cells = match &resource.custom {
                 Some(custom) => custom.cells(object, now),
+                None if resource.is("autoscaling", "horizontalpodautoscalers")
+                    && resource.version == "v1" =>
+                {
+                    table::cells("autoscaling/v2", &resource.plural, &as_v2(object), now)
+                }
                 None => table::cells(&version, &resource.plural, object, now),
             };
             let mut row = json!({"cells": cells});
@@ -46,4 +51,13 @@ pub fn of(
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {},
         "columnDefinitions": columns, "rows": rows,
     })
+}
+
+fn as_v2(autoscaler: &Value) -> Value {
+    let gvk = |version: &str| apischema::GroupVersionKind {
+        group: "autoscaling".to_owned(),
+        version: version.to_owned(),
+        kind: "HorizontalPodAutoscaler".to_owned(),
+    };
+    apischema::convert::convert(&gvk("v1"), &gvk("v2"), autoscaler.clone()).unwrap_or_default()
 }

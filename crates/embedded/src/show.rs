@@ -216,17 +216,29 @@ fn json_list(resource: &Resource, items: &[Arc<Stored>], meta: &ListMeta) -> Res
 /// `PartialObjectMetadata` of an object.
 pub fn partial(value: &Value) -> Value {
     let mut metadata = value.get("metadata").cloned().unwrap_or_else(|| json!({}));
-    // Kept in the spec inside a real server: its metadata alone does not have it.
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
-        && annotations
-            .remove("deprecated.daemonset.template.generation")
-            .is_some()
-        && annotations.is_empty()
-        && let Some(metadata) = metadata.as_object_mut()
-    {
-        metadata.remove("annotations");
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        let before = annotations.len();
+        annotations.retain(|key, _| !is_kept_in_fields(key, value));
+        if annotations.is_empty()
+            && before > 0
+            && let Some(metadata) = metadata.as_object_mut()
+        {
+            metadata.remove("annotations");
+        }
     }
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+/// Annotations that stand for fields of other versions: inside a real server they are those fields, and so its metadata
+/// alone does not have them.
+fn is_kept_in_fields(annotation: &str, object: &Value) -> bool {
+    const OF_AUTOSCALERS: [&str; 4] = ["metrics", "current-metrics", "conditions", "behavior"];
+    match annotation.strip_prefix("autoscaling.alpha.kubernetes.io/") {
+        Some(name) => {
+            object["apiVersion"] == "autoscaling/v1" && OF_AUTOSCALERS.contains(&name)
+        }
+        None => annotation == "deprecated.daemonset.template.generation",
+    }
 }
 
 /// `includeObject` of table requests: `None`, `Metadata` (the default) or `Object`.

@@ -200,6 +200,10 @@ impl Run {
             Body::Mutated { seed, kind } => self.mutated(&path, *seed, *kind).await,
         }
         .replace("{ns}", &self.namespace);
+        if path.contains("resourceVersion=0") {
+            // It may be answered from a cache that lags. A consistent list waits until the cache has caught up.
+            self.client.get(&collection).await;
+        }
         let mut replies = vec![self.send(operation, &path).await];
         if let Some(version) = replies[0].value()["metadata"]["resourceVersion"].as_str()
             && operation.method == "GET"

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::names::qualified_name;
+use super::names::{dns_subdomain, qualified_name};
 use super::workloads::non_negative;
 use crate::path::{Errors, Path, go_quote_list};
 use crate::read::Read as _;
@@ -17,15 +17,15 @@ const MAX_PARALLELISM: i64 = 100_000;
 
 pub(super) fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
     indexes(spec, path, errors);
+    managed_by(spec, path, errors);
     let policy = spec.at("podFailurePolicy");
     if !policy.is_null() {
         failure_policy(spec, policy, &path.child("podFailurePolicy"), errors);
     }
     if spec.has("successPolicy") && spec.text("completionMode") != "Indexed" {
-        let shown = spec.at("successPolicy").clone();
-        errors.invalid(
+        errors.invalid_json(
             &path.child("successPolicy"),
-            shown,
+            shown_success(spec.at("successPolicy")),
             "requires indexed completion mode",
         );
     }
@@ -36,6 +36,26 @@ pub(super) fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
     };
     if spec.has("podReplacementPolicy") && !allowed.contains(&replacement) {
         errors.not_supported(&path.child("podReplacementPolicy"), replacement, allowed);
+    }
+}
+
+fn managed_by(spec: &Value, path: &Path, errors: &mut Errors) {
+    let (at, Some(name)) = (path.child("managedBy"), spec.at("managedBy").as_str()) else {
+        return;
+    };
+    match name.split_once('/') {
+        _ if name.is_empty() => errors.required(&at, ""),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            errors.invalid_each(&at, domain, dns_subdomain(domain));
+        }
+        _ => errors.invalid(
+            &at,
+            name,
+            "must be a domain-prefixed path (such as \"acme.io/foo\")",
+        ),
+    }
+    if name.len() > 63 {
+        errors.too_long(&at, 63);
     }
 }
 
@@ -169,6 +189,16 @@ fn exit_codes(spec: &Value, codes: &Value, path: &Path, errors: &mut Errors) {
     if !numbers.is_sorted() {
         errors.invalid(&at, json!(numbers), "must be ordered");
     }
+}
+
+/// A success policy as Go's internal type prints it.
+pub(super) fn shown_success(policy: &Value) -> String {
+    let rule = |rule: &Value| {
+        let (indexes, count) = (rule.at("succeededIndexes"), rule.at("succeededCount"));
+        format!("{{\"SucceededIndexes\":{indexes},\"SucceededCount\":{count}}}")
+    };
+    let rules: Vec<String> = policy.list("rules").iter().map(rule).collect();
+    format!("{{\"Rules\":[{}]}}", rules.join(","))
 }
 
 /// A failure policy as Go's internal type prints it.

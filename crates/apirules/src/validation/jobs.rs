@@ -33,9 +33,13 @@ pub(super) fn job(job: &Value, old_job: Option<&Value>, errors: &mut Errors) {
         let elastic = field == "completions"
             && spec.text("completionMode") == "Indexed"
             && spec.at("completions") == spec.at("parallelism");
-        if field == "podFailurePolicy" {
+        if matches!(field, "podFailurePolicy" | "successPolicy") && spec.has(field) {
+            let shown = match field {
+                "successPolicy" => job_policies::shown_success(spec.at(field)),
+                _ => job_policies::shown(spec.at(field)),
+            };
             if old.at(field) != spec.at(field) {
-                errors.invalid_json(&path.child(field), job_policies::shown(spec.at(field)), IMMUTABLE);
+                errors.invalid_json(&path.child(field), shown, IMMUTABLE);
             }
         } else if !elastic {
             unchanged(spec, Some(old), field, &path, errors);
@@ -225,6 +229,8 @@ pub(super) fn cron_job(spec: &Value, errors: &mut Errors) {
             fields.join(" ")
         );
         errors.invalid(&path.child("schedule"), schedule, found);
+    } else if let Some(why) = out_of_range(&fields) {
+        errors.invalid(&path.child("schedule"), schedule, why);
     }
     time_zone(spec, &path, errors);
     let fields = [
@@ -246,6 +252,23 @@ pub(super) fn cron_job(spec: &Value, errors: &mut Errors) {
         &path.child("jobTemplate").child("spec"),
         errors,
     );
+}
+
+/// The first number of a schedule that its place cannot have.
+fn out_of_range(fields: &[&str]) -> Option<String> {
+    const MOST: [u32; 5] = [59, 23, 31, 12, 6];
+    for (field, most) in fields.iter().zip(MOST) {
+        for part in field.split(',') {
+            let range = part.split('/').next().unwrap_or_default();
+            let end = range.rsplit('-').next().unwrap_or_default();
+            if let Ok(number) = end.parse::<u32>()
+                && number > most
+            {
+                return Some(format!("end of range ({number}) above maximum ({most}): {part}"));
+            }
+        }
+    }
+    None
 }
 
 fn time_zone(spec: &Value, path: &Path, errors: &mut Errors) {

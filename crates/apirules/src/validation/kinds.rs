@@ -41,7 +41,7 @@ pub(super) fn create(resource: &ResourceRef<'_>, object: &Value, errors: &mut Er
     }
     let namespaced = !object.at("metadata").text("namespace").is_empty();
     // These kinds have no rules of their own for metadata: only the rules of all kinds, once theirs are obeyed.
-    if resource.group == "policy" {
+    if resource.group == "policy" || (resource.group, resource.resource) == ("", "events") {
         content(resource, object, None, errors);
         if errors.is_empty() {
             validate_meta(object, namespaced, path_segment, errors);
@@ -112,7 +112,7 @@ fn rereads_metadata(resource: &ResourceRef<'_>) -> bool {
         ]
         .contains(&resource.resource),
         "batch" => resource.resource == "jobs",
-        "autoscaling" | "networking.k8s.io" => true,
+        "autoscaling" | "networking.k8s.io" | "scheduling.k8s.io" | "storage.k8s.io" => true,
         group => group == "rbac.authorization.k8s.io",
     }
 }

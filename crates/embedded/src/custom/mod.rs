@@ -7,7 +7,7 @@ use std::sync::Arc;
 use apiextensions::{Conversion, Crd, CrdVersion};
 use apirules::validation::{self, ResourceRef};
 use apischema::GroupVersionKind;
-use model::field::FieldError;
+use model::field::{FieldError, FieldErrorKind};
 use model::time::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -277,7 +277,11 @@ impl CustomVersion {
         let kind = new["kind"].as_str().unwrap_or_default();
         if kind != resource.kind {
             let why = format!("must be {}", resource.kind);
-            errors.push(FieldError::invalid("kind", format!("{kind:?}"), why));
+            // Then only what is looked at apart from the schema is said too.
+            let more = self.own().map(|own| own.validate(new, old)).unwrap_or_default();
+            let doubled = more.into_iter().filter(|e| e.kind == FieldErrorKind::Duplicate);
+            let wrong = FieldError::invalid("kind", format!("{kind:?}"), why);
+            return [wrong].into_iter().chain(doubled).collect();
         }
         if let Some(own) = self.own() {
             errors.extend(self.scale_error(new));

@@ -65,7 +65,8 @@ pub(crate) async fn create(
     let mut attributes = attributes(call, target, Operation::Create, options.to_value(options_kind));
     attributes.dry_run = options.dry_run;
     attributes.name = metadata::name(&object).to_owned();
-    warnings.extend(admission::mutate(&call.server, &attributes, &mut object, None).await?);
+    let admitted = admission::mutate(&call.server, &attributes, &mut object, None).await;
+    warnings.extend(admitted.map_err(|status| named_by_prefix(status, &object))?);
     fill_system_fields(call, &mut object)?;
     let generate = metadata::text(&object, "generateName").to_owned();
     let generated = metadata::name(&object).is_empty() && !generate.is_empty();
@@ -94,6 +95,20 @@ pub(crate) async fn create(
 
 pub(crate) const DUPLICATE_OWNERS: &str = ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
      reject such requests as early as 1.24; please fix your requests";
+
+/// An object that has no name yet is called by the start of it.
+fn named_by_prefix(mut status: Status, object: &Value) -> Status {
+    let prefix = metadata::text(object, "generateName");
+    if let Some(details) = status
+        .details
+        .as_mut()
+        .filter(|d| d["name"] == "Unknown" && !prefix.is_empty())
+    {
+        details["name"] = prefix.into();
+        status.message = status.message.replacen("\"Unknown\"", &format!("{prefix:?}"), 1);
+    }
+    status
+}
 
 async fn finish(
     call: &Call,

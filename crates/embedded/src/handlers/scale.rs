@@ -116,6 +116,18 @@ fn scaled(target: &Target, paths: &Paths, old: &Value, wanted: &Value) -> Result
         .and_then(Value::as_i64)
         .unwrap_or(0);
     if replicas < 0 {
+        if target.resource.custom.is_some() {
+            let at = paths.spec.replace('/', ".");
+            let why = "should be a non-negative integer";
+            let error = model::field::FieldError::invalid(at, replicas.to_string(), why);
+            let resource = &target.resource;
+            return Err(Status::invalid(
+                &resource.group,
+                &resource.kind,
+                target.name(),
+                &[error],
+            ));
+        }
         let why = "must be greater than or equal to 0";
         let error = model::field::FieldError::invalid("spec.replicas", replicas.to_string(), why);
         return Err(Status::invalid("autoscaling", "Scale", target.name(), &[error]));
@@ -189,6 +201,19 @@ fn answer(call: &Call, code: u16, mut scale: Value) -> Result<Answer, Status> {
 }
 
 fn patched(call: &Call, target: &Target, media: &str, scale: &Value) -> Result<Value, Status> {
+    let mut out = patched_unread(call, target, media, scale)?;
+    let shown = out.to_string();
+    let (errors, _) = pipeline::prune_kind("autoscaling", "v1", "Scale", &mut out);
+    match errors.first() {
+        None => Ok(out),
+        Some(why) => {
+            let error = model::field::FieldError::invalid("patch", format!("{shown:?}"), why.as_str());
+            Err(Status::invalid("", "", "", &[error]))
+        }
+    }
+}
+
+fn patched_unread(call: &Call, target: &Target, media: &str, scale: &Value) -> Result<Value, Status> {
     match media {
         "application/json-patch+json" => pipeline::json_patch(scale, &call.body, target),
         _ => {

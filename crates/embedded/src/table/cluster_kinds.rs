@@ -153,8 +153,9 @@ fn role_binding(row: &Row<'_>) -> Vec<Value> {
             .filter(|s| s["kind"] == kind)
             .map(|s| {
                 let name = s["name"].as_str().unwrap_or_default();
-                match s["namespace"].as_str() {
-                    Some(namespace) if kind == "ServiceAccount" => format!("{namespace}/{name}"),
+                let namespace = s["namespace"].as_str().unwrap_or_default();
+                match kind {
+                    "ServiceAccount" => format!("{namespace}/{name}"),
                     _ => name.to_owned(),
                 }
             })

@@ -38,7 +38,7 @@ pub fn scale(scale: &Value, now: Timestamp) -> Value {
             "integer",
             &json!("replicas is the actual number of observed instances of the scaled object."),
         ),
-        column("Age", "date", &defaults[1]["description"]),
+        column("Age", "string", &defaults[1]["description"]),
     ];
     let row = Row { object: scale, now };
     let cells = [
@@ -57,7 +57,8 @@ pub fn scale(scale: &Value, now: Timestamp) -> Value {
 
 /// Whether a kind has columns of its own.
 pub fn is_known(group_version: &str, plural: &str) -> bool {
-    recorded().contains_key(&format!("{group_version}/{plural}"))
+    let columns = recorded().get(&format!("{group_version}/{plural}"));
+    columns.is_some_and(|all| all.iter().all(|column| column["name"] != "Created At"))
 }
 
 /// The cells of one object, as many as there are [`columns`].

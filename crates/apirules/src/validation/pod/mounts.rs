@@ -100,7 +100,7 @@ fn validate_recursive(mount: &Value, path: &Path, errors: &mut Errors) {
                 );
             }
         }
-        other => errors.not_supported(path, other, &["Disabled", "IfPossible", "Enabled"]),
+        other => errors.not_supported(path, other, &["Disabled", "Enabled", "IfPossible"]),
     }
 }
 

@@ -54,6 +54,9 @@ pub(crate) fn prepare_update(subresource: &str, new: &mut Value, old: &Value) {
 
 /// Fields whose feature is off by default vanish: a container's own stop signal.
 fn drop_disabled(pod: &mut Value) {
+    if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("schedulingGroup");
+    }
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         let containers = pod
             .get_mut("spec")
