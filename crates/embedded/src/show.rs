@@ -234,9 +234,7 @@ pub fn partial(value: &Value) -> Value {
 fn is_kept_in_fields(annotation: &str, object: &Value) -> bool {
     const OF_AUTOSCALERS: [&str; 4] = ["metrics", "current-metrics", "conditions", "behavior"];
     match annotation.strip_prefix("autoscaling.alpha.kubernetes.io/") {
-        Some(name) => {
-            object["apiVersion"] == "autoscaling/v1" && OF_AUTOSCALERS.contains(&name)
-        }
+        Some(name) => object["apiVersion"] == "autoscaling/v1" && OF_AUTOSCALERS.contains(&name),
         None => annotation == "deprecated.daemonset.template.generation",
     }
 }
