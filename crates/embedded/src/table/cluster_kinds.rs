@@ -152,11 +152,10 @@ fn role_binding(row: &Row<'_>) -> Vec<Value> {
             .iter()
             .filter(|s| s["kind"] == kind)
             .map(|s| {
-                let name = s["name"].as_str().unwrap_or_default();
-                let namespace = s["namespace"].as_str().unwrap_or_default();
+                let text = |field: &str| s[field].as_str().unwrap_or_default();
                 match kind {
-                    "ServiceAccount" => format!("{namespace}/{name}"),
-                    _ => name.to_owned(),
+                    "ServiceAccount" => format!("{}/{}", text("namespace"), text("name")),
+                    _ => text("name").to_owned(),
                 }
             })
             .collect::<Vec<_>>()
