@@ -1,7 +1,8 @@
 //! What the mutating webhook writes into a SidecarSet: defaults, then the two hashes over the defaulted spec.
 use super::hash;
 use super::revision::Revision;
-use model::sidecarset::{SidecarSet, keys};
+use model::sidecarset::{SidecarSet, keys, misfit};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 /// Defaults `object` (either version) and writes its hash annotations.
@@ -46,7 +47,10 @@ pub(super) fn computed(object: &Value) -> Result<[String; 2], serde_json::Error>
     let spec = object.get("spec").cloned().unwrap_or_else(|| json!({}));
     let mut whole = json!({ "spec": spec });
     apply_defaults(&mut whole);
-    let set: SidecarSet = serde_json::from_value(whole)?;
+    let set = SidecarSet::deserialize(&whole).map_err(|e| match misfit(&whole) {
+        Some(why) => serde::de::Error::custom(why),
+        None => e,
+    })?;
     Ok([hash::hash(&set.spec), hash::hash_without_image(&set.spec)])
 }
 
