@@ -134,11 +134,27 @@ impl ControlPlane {
             url,
             kubectl: binaries.program("kubectl")?,
         };
-        control_plane.start_etcd_and_api_server(options, binaries, network)?;
-        if options.controllers {
-            control_plane.start_controllers(binaries)?;
+        match control_plane.start_programs(options, binaries, network) {
+            Ok(()) => Ok(control_plane),
+            Err(error) => {
+                // Nobody gets a handle to end them by.
+                control_plane.stop();
+                Err(error)
+            }
         }
-        Ok(control_plane)
+    }
+
+    fn start_programs(
+        &self,
+        options: &ApiServerOptions,
+        binaries: &Binaries,
+        network: &Network,
+    ) -> Result<(), TestbedError> {
+        self.start_etcd_and_api_server(options, binaries, network)?;
+        if options.controllers {
+            self.start_controllers(binaries)?;
+        }
+        Ok(())
     }
 
     pub fn kubectl(&self) -> Command {
@@ -205,7 +221,18 @@ impl ControlPlane {
         api_server.args(&options.extra_flags);
         self.processes.start("kube-apiserver", &mut api_server)?;
         let log = self.processes.log("kube-apiserver");
-        wait_until("kube-apiserver", &log, READY_SECONDS, || self.ready())
+        let mut ended = false;
+        wait_until("kube-apiserver", &log, READY_SECONDS, || {
+            ended = !self.processes.alive("kube-apiserver");
+            ended || self.ready()
+        })?;
+        if ended {
+            return Err(TestbedError::Ended {
+                process: "kube-apiserver".to_owned(),
+                log,
+            });
+        }
+        Ok(())
     }
 
     fn api_server_flags(&self, command: &mut Command, network: &Network, etcd: &str) {

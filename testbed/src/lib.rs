@@ -14,7 +14,7 @@ mod toolchain;
 pub use bed::{Bed, BedOptions, NodesUnavailable};
 pub use control_plane::{ApiServer, ApiServerOptions};
 pub use images::ImageSpec;
-pub use toolchain::{Binaries, DEFAULT_VERSION, Module, cache_dir};
+pub use toolchain::{Binaries, DEFAULT_VERSION, Module, cache_dir, parse_version};
 
 use std::path::PathBuf;
 
@@ -39,6 +39,8 @@ pub enum TestbedError {
         seconds: u64,
         log: PathBuf,
     },
+    #[error("{process} ended while it was starting; its log: {log}")]
+    Ended { process: String, log: PathBuf },
     #[error("Kubernetes version {0:?} is not of the form 1.36.3")]
     Version(String),
     #[error("{0}")]

@@ -338,6 +338,12 @@ fn linker_flags(module: Module, version: &str) -> Result<String, TestbedError> {
     ))
 }
 
+/// A Kubernetes version as typed: `1.36.3` or `v1.36.3`.
+pub fn parse_version(text: &str) -> Result<String, TestbedError> {
+    let version = text.strip_prefix('v').unwrap_or(text);
+    minor_and_patch(version).map(|_| version.to_owned())
+}
+
 fn minor_and_patch(version: &str) -> Result<&str, TestbedError> {
     let rest = version
         .strip_prefix("1.")

@@ -81,7 +81,7 @@ pub struct OperatorArgs {
     pub service: Option<String>,
     /// URL by which the API server reaches --listen, for an operator outside the cluster
     /// [default: https:// and the address of --listen, this machine's where that is a wildcard]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_webhook_url)]
     pub webhook_url: Option<String>,
     /// Create the CustomResourceDefinition and the webhook configurations where they are missing
     /// [default: true, but with --service, whose Helm chart brings its own, false]
@@ -172,7 +172,7 @@ pub struct TestbedArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub nodes: u8,
     /// Kubernetes version
-    #[arg(long, value_name = "V", default_value = testbed::DEFAULT_VERSION)]
+    #[arg(long, value_name = "V", default_value = testbed::DEFAULT_VERSION, value_parser = testbed::parse_version)]
     pub version: String,
 }
 
@@ -231,15 +231,33 @@ pub struct Target {
 fn parse_target(text: &str) -> Result<Target, String> {
     const KINDS: [&str; 3] = ["sidecarset", "sidecarsets", "sidecarsets.apps.kruise.io"];
     match text.split_once('/') {
-        Some((kind, name)) if KINDS.contains(&kind.to_ascii_lowercase().as_str()) && !name.is_empty() => {
+        Some((kind, name)) if KINDS.contains(&kind.to_ascii_lowercase().as_str()) && is_name(name) => {
             Ok(Target {
                 name: name.to_owned(),
             })
         }
-        Some((kind, _)) if !kind.is_empty() => Err(format!(
-            "{kind:?} is not a kind this command knows: sidecarset/NAME"
-        )),
+        Some((kind, name)) if !KINDS.contains(&kind.to_ascii_lowercase().as_str()) && is_name(name) => Err(
+            format!("{kind:?} is not a kind this command knows: sidecarset/NAME"),
+        ),
         _ => Err("expected sidecarset/NAME".to_owned()),
+    }
+}
+
+/// What can be a part of a URL's path; the API server knows the rest.
+fn is_name(text: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '.';
+    !text.is_empty() && text.chars().all(plain)
+}
+
+/// The API server calls webhooks over HTTPS alone, and takes no query.
+fn parse_webhook_url(text: &str) -> Result<String, String> {
+    let url: http::Uri = text.parse().map_err(|e| format!("{e}"))?;
+    let host = url.host().filter(|host| !host.is_empty());
+    match (url.scheme_str(), host, url.query()) {
+        (Some("https"), Some(_), None) if url.port_u16() != Some(0) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("expected https://HOST[:PORT][/PATH]".to_owned()),
     }
 }
 
@@ -274,8 +292,33 @@ mod tests {
                 name: "log".to_owned()
             })
         );
-        for wrong in ["log", "pod/log", "sidecarset/", "/log", ""] {
+        for wrong in [
+            "log",
+            "pod/log",
+            "sidecarset/",
+            "/log",
+            "",
+            "sidecarset/a/b",
+            "sidecarset/a?b",
+        ] {
             assert!(parse_target(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_is_called_over_https() {
+        for right in ["https://host:9443", "https://[::1]:9443/", "https://host/path"] {
+            assert!(parse_webhook_url(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "nonsense",
+            "http://host:9443",
+            "https://",
+            "https://host?x=y",
+            "https://host:0",
+            "",
+        ] {
+            assert!(parse_webhook_url(wrong).is_err(), "{wrong}");
         }
     }
 }

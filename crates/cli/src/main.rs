@@ -2,6 +2,7 @@
 mod args;
 mod change;
 mod clock;
+mod failure;
 mod install;
 mod operator;
 mod plugin;
@@ -17,8 +18,10 @@ use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
+use cluster::resource::NAMESPACES;
 use cluster::{Door, DoorOptions};
 
 use crate::args::{Cli, Command, ConnectionArgs};
@@ -35,15 +38,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidegate: {error}");
-            let mut cause = error.source();
-            while let Some(inner) = cause {
-                // Most of our errors print their cause in their own line.
-                if !error.to_string().contains(&inner.to_string()) {
-                    eprintln!("  because: {inner}");
-                }
-                cause = inner.source();
-            }
+            eprintln!("tidegate: {}", failure::text(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -59,7 +54,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Testbed { command } => Ok(testbed_command::run(&command)?),
         Command::Install(args) if args.take_over || args.give_back => {
-            asynchronous(async move { takeover::run(&door(&args.connection).await?, args).await })
+            asynchronous(async move { takeover::run(&patient_door(&args.connection).await?, args).await })
         }
         Command::Install(args) => Ok(install::run(&args)?),
         Command::Completion { shell } => {
@@ -91,19 +86,43 @@ fn asynchronous(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> Resul
         .block_on(work)
 }
 
+/// A person waits for the answer, and can ask again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A door for the user's own commands.
 async fn door(connection: &ConnectionArgs) -> Result<Door, Box<dyn Error>> {
     let options = DoorOptions {
-        user_agent: "tidegate".to_owned(),
+        attempt_timeout: PATIENCE,
+        read_deadline: PATIENCE,
+        write_deadline: PATIENCE,
         ..DoorOptions::default()
+    };
+    door_with(connection, options).await
+}
+
+/// For what goes on for minutes, over an API server's restart as well; one that is not there is said at once.
+async fn patient_door(connection: &ConnectionArgs) -> Result<Door, Box<dyn Error>> {
+    let there = door(connection).await?.get(&NAMESPACES, None, "default").await;
+    // Whatever it answers, it is there.
+    if let Some(error) = there.err().filter(|error| error.code == 0) {
+        return Err(error.into());
+    }
+    door_with(connection, DoorOptions::default()).await
+}
+
+async fn door_with(connection: &ConnectionArgs, options: DoorOptions) -> Result<Door, Box<dyn Error>> {
+    let options = DoorOptions {
+        user_agent: "tidegate".to_owned(),
+        ..options
     };
     let (file, context) = (connection.kubeconfig.as_deref(), connection.context.as_deref());
     Ok(Door::from_context(file, context, options).await?)
 }
 
 fn man_pages(dir: &Path) -> Result<(), Box<dyn Error>> {
-    std::fs::create_dir_all(dir)?;
-    clap_mangen::generate_to(Cli::command(), dir)?;
+    let failed = |error: std::io::Error| format!("writing to {}: {error}", dir.display());
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), dir).map_err(failed)?;
     writeln!(std::io::stdout(), "{}", dir.display())?;
     Ok(())
 }

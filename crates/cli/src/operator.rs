@@ -19,6 +19,9 @@ pub async fn run(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
 }
 
 async fn operate(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
+    if args.listen.port() == 0 && args.service.is_none() && args.webhook_url.is_none() {
+        return Err("--listen needs a port: the API server is told to call it. Or give --webhook-url".into());
+    }
     let shutdown = until_told_to_stop()?;
     let metrics = Arc::new(Metrics::default());
     let door_options = metrics.observing(DoorOptions {
@@ -39,7 +42,7 @@ async fn operate(args: OperatorArgs) -> Result<(), Box<dyn Error>> {
             name: name.clone(),
             port: 443,
         },
-        (None, Some(url)) => operators::Webhook::Url(url.trim_end_matches('/').to_owned()),
+        (None, Some(url)) => operators::Webhook::Url(url.clone()),
         (None, None) => operators::Webhook::Url(url_of(args.listen)),
     };
     operators::run(door, options, metrics, shutdown.cancelled_owned()).await?;

@@ -34,6 +34,11 @@ pub enum TelemetryError {
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
     #[error("certificate authorities of this machine, for the OpenTelemetry collector: {0}")]
     Authorities(#[from] std::io::Error),
+    #[error("TIDEGATE_LOG={wanted:?}: {source}")]
+    Levels {
+        wanted: String,
+        source: tracing_subscriber::filter::ParseError,
+    },
     #[error("logging: {0}")]
     Subscriber(#[from] tracing_subscriber::util::TryInitError),
 }
@@ -55,8 +60,13 @@ impl Telemetry {
                 .with_threads(false)
                 .with_filter(LevelFilter::INFO)
         });
-        // Level and targets from TIDEGATE_LOG (`info`, `cluster=debug,info`).
-        let levels = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        // Level and targets (`info`, `tidegate_cluster=debug,info`).
+        let levels = match std::env::var("TIDEGATE_LOG") {
+            Ok(wanted) => {
+                EnvFilter::try_new(&wanted).map_err(|source| TelemetryError::Levels { wanted, source })?
+            }
+            Err(_) => EnvFilter::new("info"),
+        };
         let lines = logs.map(|format| {
             let lines = tracing_subscriber::fmt::layer()
                 .with_writer(std::io::stderr)

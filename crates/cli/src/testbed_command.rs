@@ -9,7 +9,7 @@ pub fn run(command: &TestbedCommand) -> Result<(), TestbedError> {
         TestbedCommand::Up(args) => {
             let options = BedOptions {
                 nodes: usize::from(args.nodes),
-                version: args.version.trim_start_matches('v').to_owned(),
+                version: args.version.clone(),
                 ..BedOptions::default()
             };
             let bed = Bed::up(&options, &mut |line| eprintln!("{line}"))?;

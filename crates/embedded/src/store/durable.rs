@@ -69,7 +69,12 @@ impl Durable {
         if !file.exists() {
             create_whole(path, &file)?;
         }
-        let database = Database::open(&file).map_err(StorageFailure::of)?;
+        let database = Database::open(&file).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => {
+                StorageFailure("another process serves from this directory".to_owned())
+            }
+            other => StorageFailure::of(other),
+        })?;
         Self::over(database)
     }
 
