@@ -14,14 +14,25 @@ fn clients_of_kruise_work_with_the_operator_on_a_real_api_server() {
     let Some(clients) = clients() else { return };
     let dir = scratch("real");
     let server = ApiServer::start(&ApiServerOptions::in_dir(dir.join("server"))).unwrap();
+    let metrics = free();
     let operator = tidegate(&dir, |command| {
         command
             .arg("operator")
             .arg(format!("--kubeconfig={}", server.kubeconfig().display()))
             .arg(format!("--listen={}", free()))
-            .arg(format!("--metrics={}", free()))
+            .arg(format!("--metrics={metrics}"))
     });
-    let passed = run(&clients, &server.kubeconfig());
+    let scrape = go_build("scrape", "scrape", &["build"]).unwrap();
+    let passed = run(&clients, |command| {
+        command
+            .env("KUBECONFIG", server.kubeconfig())
+            .env("METRICS_URL", format!("http://{metrics}/metrics"))
+            .env(
+                "METRICS_DOCS",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/observability.md"),
+            )
+            .env("SCRAPE", &scrape)
+    });
     let log = end(operator, &dir);
     drop(server);
     assert!(passed, "Go tests failed, see above; the operator's log:\n{log}");
@@ -45,7 +56,7 @@ fn clients_of_kruise_work_with_the_embedded_cluster() {
     let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     assert!(first.starts_with("ready"), "{first}");
-    let passed = run(&clients, &kubeconfig);
+    let passed = run(&clients, |command| command.env("KUBECONFIG", &kubeconfig));
     let log = end(up, &dir);
     assert!(passed, "Go tests failed, see above; the log:\n{log}");
     std::fs::remove_dir_all(&dir).ok();
@@ -54,16 +65,19 @@ fn clients_of_kruise_work_with_the_embedded_cluster() {
 /// The test program, built once for both tests; none where there is no Go.
 fn clients() -> Option<PathBuf> {
     static BUILT: std::sync::OnceLock<Option<PathBuf>> = std::sync::OnceLock::new();
+    let build = || go_build("", "compat.test", &["test", "-c", "-vet=off"]);
     BUILT.get_or_init(build).clone()
 }
 
-fn build() -> Option<PathBuf> {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compat.test");
+/// A program of a module below `compat/`.
+fn go_build(module: &str, name: &str, command: &[&str]) -> Option<PathBuf> {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let built = Command::new("go")
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../compat"))
+        .current_dir(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../compat")).join(module))
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly -buildvcs=false")
-        .args(["test", "-c", "-trimpath", "-vet=off", "-o"])
+        .args(command)
+        .args(["-trimpath", "-o"])
         .args([program.as_path(), Path::new(".")])
         .status();
     match built {
@@ -72,15 +86,15 @@ fn build() -> Option<PathBuf> {
             None
         }
         built => {
-            assert!(built.unwrap().success(), "go test -c failed");
+            assert!(built.unwrap().success(), "go {} failed", command.join(" "));
             Some(program)
         }
     }
 }
 
-fn run(clients: &Path, kubeconfig: &Path) -> bool {
+fn run(clients: &Path, complete: impl FnOnce(&mut Command) -> &mut Command) -> bool {
     let mut command = Command::new(clients);
-    command.env("KUBECONFIG", kubeconfig).arg("-test.timeout=240s");
+    complete(&mut command).arg("-test.timeout=400s");
     if let Ok(chosen) = std::env::var("COMPAT_RUN") {
         command.args(["-test.v", "-test.run", &chosen]);
     }

@@ -57,7 +57,11 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readines
 
 fn answer(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness) -> Response<Full<Bytes>> {
     let (status, body) = match request.uri().path() {
-        "/metrics" => (StatusCode::OK, metrics.text()),
+        "/metrics" => {
+            // Looking also takes the caches' ages, which are to be those of now.
+            readiness();
+            (StatusCode::OK, metrics.text())
+        }
         "/healthz" | "/livez" => (StatusCode::OK, "ok".to_owned()),
         "/readyz" => match readiness() {
             None => (StatusCode::OK, "ok".to_owned()),

@@ -195,6 +195,8 @@ fn waited(facts: &PodFacts, now: Timestamp) -> Waited {
         None => "not ready".to_owned(),
     };
     let since = match facts.available {
+        // The pod's record is still that of the update before, which says nothing of this one.
+        true if facts.in_flight => None,
         true => facts.updated_at,
         false => pod
             .ready

@@ -28,6 +28,17 @@ fn ready_pods_go_one_at_a_time_by_default() {
 }
 
 #[test]
+fn a_pod_whose_write_is_not_visible_yet_does_not_wait_since_the_update_before() {
+    let mut fleet = Fleet::of(2);
+    fleet.change(json!({"containers": [{"name": "mesh", "image": "mesh:2"}]}));
+    let decision = fleet.decide_in(Some(&|unit| unit == "ns/pod-0"));
+    let WaitingOn::Unavailable { pods, .. } = &decision.report.waiting[0] else {
+        panic!("{:?}", decision.report.waiting);
+    };
+    assert_eq!((&*pods[0].why, pods[0].since), ("being updated", None));
+}
+
+#[test]
 fn everything_ends_updated_ready_and_silent() {
     let mut fleet = Fleet::of(7);
     fleet.change(json!({"containers": [{"name": "mesh", "image": "mesh:2"}],
@@ -220,7 +231,7 @@ fn unready_pods_go_first_and_free() {
 
 #[test]
 fn what_disturbs_least_goes_first() {
-    let mut fleet = Fleet::of(7);
+    let mut fleet = Fleet::of(8);
     let pods = &mut fleet.pods;
     let ready_since = |pod: &mut PodView, seconds| {
         let ready = pod.ready.as_mut().unwrap();
@@ -233,9 +244,10 @@ fn what_disturbs_least_goes_first() {
     pods[3].ready.as_mut().unwrap().status = ConditionStatus::False;
     ready_since(&mut pods[2], 50);
     pods[1].container_statuses[0].restart_count = 3;
+    pods[7].creation_timestamp = Some(at(60));
     fleet.change(json!({"containers": [{"name": "mesh", "image": "mesh:2"}],
         "updateStrategy": {"maxUnavailable": "100%"}}));
-    let order: Vec<String> = [6, 5, 4, 3, 2, 1, 0]
+    let order: Vec<String> = [6, 5, 4, 3, 2, 1, 7, 0]
         .iter()
         .map(|n| format!("ns/pod-{n}"))
         .collect();
