@@ -328,3 +328,24 @@ fn parsed(selector: Option<&LabelSelector>) -> Option<Result<Selector, String>> 
 fn nothing() -> Selector {
     Selector::parse("tidegate.dev/never,!tidegate.dev/never").unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_namespace_that_cannot_be_read_matches_no_namespace_selector() {
+        let prepared = |namespaces: Value| {
+            let set = json!({"metadata": {"name": "log"}, "spec": {"containers": [{"name": "log", "image": "log:1"}],
+                "selector": {"matchLabels": {"app": "web"}}, "namespaceSelector": namespaces}});
+            PreparedSidecarSet::new(&serde_json::from_value(set).unwrap(), &[])
+        };
+        let label = |key: &str| (key == "app").then_some("web");
+        let without = json!({"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]});
+        assert!(prepared(without.clone()).matches(label, Some(&BTreeMap::new())));
+        assert!(!prepared(without).matches(label, None));
+        assert!(prepared(Value::Null).matches(label, None));
+    }
+}

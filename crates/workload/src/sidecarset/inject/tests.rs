@@ -34,21 +34,12 @@ fn try_inject(pod: &Value, sets: &[Value]) -> Result<Value, Denied> {
 }
 
 fn run(pod: &Value, sets: &[Arc<PreparedSidecarSet>], draw: u64) -> Result<Value, Denied> {
-    let namespace = BTreeMap::from([(keys::NAMESPACE_NAME.to_owned(), "ns".to_owned())]);
-    run_in(Some(&namespace), pod, sets, draw)
-}
-
-fn run_in(
-    namespace: Option<&BTreeMap<String, String>>,
-    pod: &Value,
-    sets: &[Arc<PreparedSidecarSet>],
-    draw: u64,
-) -> Result<Value, Denied> {
+    let namespace = std::collections::BTreeMap::from([(keys::NAMESPACE_NAME.to_owned(), "ns".to_owned())]);
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let input = InjectInput {
         pod,
         namespace: "ns",
-        namespace_labels: namespace,
+        namespace_labels: Some(&namespace),
         sets,
         now,
         draw,
@@ -76,19 +67,6 @@ fn names(pod: &Value, list: &str) -> Vec<String> {
 fn container(pod: &Value, name: &str) -> Value {
     let all = pod["spec"]["containers"].as_array().unwrap();
     all.iter().find(|c| name_of(c) == name).unwrap().clone()
-}
-
-#[test]
-fn a_namespace_that_cannot_be_read_matches_no_namespace_selector() {
-    let mut choosy = all(json!({"containers": [{"name": "choosy", "image": "a:1"}]}));
-    choosy["namespaceSelector"] = json!({"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]});
-    let open = all(json!({"containers": [{"name": "open", "image": "a:1"}]}));
-    let sets = prepared(&[set("choosy", choosy), set("open", open)], &[]);
-    let read = BTreeMap::new();
-    let injected = run_in(Some(&read), &pod(), &sets, 0).unwrap();
-    assert_eq!(names(&injected, "containers"), ["choosy", "open", "app"]);
-    let injected = run_in(None, &pod(), &sets, 0).unwrap();
-    assert_eq!(names(&injected, "containers"), ["open", "app"]);
 }
 
 #[test]
