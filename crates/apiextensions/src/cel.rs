@@ -81,13 +81,12 @@ fn node(
         ("anyOf", &schema.any_of),
         ("oneOf", &schema.one_of),
     ] {
-        for (i, part) in parts
+        let with_rules = parts
             .iter()
             .enumerate()
-            .filter(|(_, part)| !part.rules.is_empty())
-        {
+            .filter(|(_, part)| !part.rules.is_empty());
+        for (i, _) in with_rules {
             let at = format!("{path}.{name}[{i}].x-kubernetes-validations");
-            let _ = part;
             errors.push(FieldError::forbidden(at, "must be empty to be structural"));
         }
     }

@@ -151,13 +151,14 @@ impl<'a> Checker<'a> {
     }
 
     fn call(&mut self, call: &CallExpr) -> Result<Ty<'a>, String> {
-        let target = match &call.target {
-            Some(target) => match &target.expr {
-                Expr::Ident(name) if self.is_namespace(name) => None,
-                _ => Some(self.infer(target)?),
-            },
-            None => None,
-        };
+        if let Some(target) = &call.target {
+            match &target.expr {
+                Expr::Ident(name) if self.is_namespace(name) => {}
+                _ => {
+                    self.infer(target)?;
+                }
+            }
+        }
         let mut args = Vec::new();
         for arg in &call.args {
             args.push(self.infer(arg)?);
@@ -176,7 +177,6 @@ impl<'a> Checker<'a> {
         if !FUNCTIONS.contains(&name) && !MORE_FUNCTIONS.contains(&name) {
             return Err(self.undeclared(name));
         }
-        let _ = target;
         Ok(match name {
             "size" | "int" => Ty::Int,
             "double" => Ty::Double,

@@ -22,10 +22,20 @@ pub struct Decoded {
 /// Removes unknown fields, checks JSON types, and normalises: nulls and empty values as Go's encoder leaves them
 /// out, structs that are always written, quantities, times and bytes in canonical form.
 pub fn decode(table: &TypeTable, ty: TypeId, value: &mut Value) -> Decoded {
+    run(table, ty, value, false)
+}
+
+/// The same of what a client sent: until it is stored, an empty list that is always written is not yet none at all.
+pub fn decode_sent(table: &TypeTable, ty: TypeId, value: &mut Value) -> Decoded {
+    run(table, ty, value, true)
+}
+
+fn run(table: &TypeTable, ty: TypeId, value: &mut Value, keep_empty: bool) -> Decoded {
     let mut decoder = Decoder {
         table,
         out: Decoded::default(),
         stopped: false,
+        keep_empty,
     };
     decoder.value(ty, value, &mut Place::default(), 0);
     decoder.out
@@ -36,6 +46,7 @@ struct Decoder<'a> {
     out: Decoded,
     /// Go stops at an error of a type that reads itself (a time, a quantity); it notes all others and reads on.
     stopped: bool,
+    keep_empty: bool,
 }
 
 /// Where decoding is: once with list indices, once as Go names it in errors.
@@ -136,7 +147,9 @@ impl Decoder<'_> {
                     self.value(field.ty, &mut value, place, depth + 1)
                 });
             }
-            if let Some(written) = written(self.table, field, *go_field, value) {
+            if self.keep_empty && go_field.omit == Omit::Never && is_empty_list(&value) {
+                map.insert(field.name.clone(), value);
+            } else if let Some(written) = written(self.table, field, *go_field, value) {
                 map.insert(field.name.clone(), written);
             }
         }
@@ -268,6 +281,10 @@ fn is_go_struct(table: &TypeTable, ty: TypeId) -> bool {
         TypeDef::Any => table.go(ty).is_some_and(|go| go.name != "[]uint8"),
         TypeDef::Map { .. } | TypeDef::List { .. } => false,
     }
+}
+
+fn is_empty_list(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -83,6 +83,14 @@ impl Status {
         Self::new(StatusCode::CONFLICT, "AlreadyExists", message).with_details(details(group, resource, name))
     }
 
+    /// Of an object whose name could have been generated, the conflict is worth another try.
+    pub fn could_not_generate(mut self) -> Self {
+        self.message
+            .push_str(", the server was not able to generate a unique name for the object");
+        self.details.get_or_insert_with(|| serde_json::json!({}))["retryAfterSeconds"] = 1.into();
+        self
+    }
+
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
         let message = format!(
             "Operation cannot be fulfilled on {} {name:?}: {why}",

@@ -69,10 +69,22 @@ impl Masks {
                         entries.sort_by_key(Value::to_string);
                     }
                 }
+                self.mask_keys(map);
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.mask_values(item, kind)),
             Value::String(text) => *text = self.mask_text(text),
             _ => {}
+        }
+    }
+
+    /// Owned items of lists are keys, and some have names that the server made up.
+    fn mask_keys(&self, map: &mut serde_json::Map<String, Value>) {
+        let random: Vec<String> = map.keys().filter(|k| k.starts_with("k:{")).cloned().collect();
+        for key in random {
+            let masked = self.mask_text(&key);
+            if let Some(value) = map.remove(&key) {
+                map.insert(masked, value);
+            }
         }
     }
 

@@ -30,7 +30,7 @@ pub use schema::Schema;
 pub use set::FieldSet;
 
 use compare::compare;
-use walk::validate;
+use walk::{validate, validate_object};
 
 /// Owns what was there before the first apply, when nobody was recorded.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -106,7 +106,7 @@ pub enum ApplyError {
 /// `new` may carry managedFields that the client sent; a list with one empty entry, or none, resets them. (Decoding
 /// drops an empty list: for built-in kinds a caller that decodes first must put it back. For custom kinds a real
 /// server takes an empty list for none.)
-/// `None`: the object carries none.
+/// `None`: the object carries none, as one that does not fit its schema.
 pub fn update(live: &Value, new: &Value, writer: &Writer<'_>) -> Option<Value> {
     let managed = starting_point(live, new, writer);
     let created = live.pointer("/metadata/uid").is_none();
@@ -121,7 +121,7 @@ pub fn update(live: &Value, new: &Value, writer: &Writer<'_>) -> Option<Value> {
         writer.api_version,
         writer.subresource,
     );
-    track(live, new, managed, id, writer).encode()
+    track(live, new, managed, id, writer).ok()?.encode()
 }
 
 /// Applies a configuration to the live object, which is null where the object does not exist yet.
@@ -138,7 +138,9 @@ pub fn apply(live: &Value, applied: &Value, writer: &Writer<'_>, force: bool) ->
             writer.api_version,
             writer.subresource,
         );
-        managed = track(writer.zero, &live, managed, id, writer);
+        managed = track(writer.zero, &live, managed, id, writer).map_err(|why| {
+            ApplyError::Internal(format!("failed to create manager for existing fields: {why}"))
+        })?;
     }
     let (object, managed) = match apply_once(&live, applied, &managed, writer, force) {
         Err(ApplyError::Conflicts(conflicts)) if writer.manager == last_applied::MANAGER => {
@@ -206,6 +208,12 @@ fn apply_once(
             identity(applied)
         ))
     })?;
+    validate_object(ownership.schema, live).map_err(|error| {
+        ApplyError::Internal(format!(
+            "failed to create typed live object ({}): {error}",
+            identity(live)
+        ))
+    })?;
     let id = ManagerId::new(
         writer.manager,
         Operation::Apply,
@@ -229,11 +237,19 @@ fn track(
     managed: ManagedFields,
     id: ManagerId,
     writer: &Writer<'_>,
-) -> ManagedFields {
+) -> Result<ManagedFields, String> {
     let Some(ownership) = ownership(writer) else {
-        return managed;
+        return Ok(managed);
     };
     let (live, new) = (without_managed_fields(live), without_managed_fields(new));
+    for (which, object) in [("new", &new), ("live", &live)] {
+        validate_object(ownership.schema, object).map_err(|error| {
+            format!(
+                "failed to convert {which} object ({}) to smd typed: {error}",
+                identity(object)
+            )
+        })?;
+    }
     // The write is accounted for under a name of its own, so that what the manager owned before is compared too.
     let this_write = ManagerId {
         manager: "\u{0}current".to_owned(),
@@ -249,7 +265,7 @@ fn track(
         managed.entries.insert(id, written);
     }
     managed.cap_updaters();
-    managed
+    Ok(managed)
 }
 
 fn ownership<'a>(writer: &'a Writer<'a>) -> Option<Ownership<'a>> {

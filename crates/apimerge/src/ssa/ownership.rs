@@ -7,7 +7,7 @@ use super::compare::{Comparison, compare};
 use super::conflict::{Conflict, Conflicts};
 use super::managed::{ManagedFields, ManagerId, Owned};
 use super::merge::merge;
-use super::path::{PathElement, same};
+use super::path::same;
 use super::remove::{reconcile, remove};
 use super::schema::Schema;
 use super::set::FieldSet;
@@ -21,8 +21,6 @@ pub enum FieldFilter {
     Everything,
     /// Everything but these fields and what is below them (`status` for the main resource).
     Except(FieldSet),
-    /// Only what lies under these paths; `None` stands for any element.
-    Only(Vec<Vec<Option<PathElement>>>),
 }
 
 impl FieldFilter {
@@ -30,7 +28,6 @@ impl FieldFilter {
         match self {
             FieldFilter::Everything => set.clone(),
             FieldFilter::Except(fields) => set.without_trees(fields),
-            FieldFilter::Only(patterns) => set.under(patterns),
         }
     }
 }

@@ -214,6 +214,18 @@ impl ListShape<'_> {
         matches!(self.kind, ListKind::Atomic)
     }
 
+    /// Whether a path can name this item.
+    pub(super) fn names(&self, item: &Value) -> bool {
+        match (self.kind, item) {
+            (ListKind::Atomic, _) => true,
+            (ListKind::Set, item) => !matches!(item, Value::Object(_) | Value::Array(_) | Value::Null),
+            (ListKind::Keyed(keys), Value::Object(members)) => keys
+                .iter()
+                .any(|key| members.contains_key(&key.name) || default_of(key).is_some()),
+            (ListKind::Keyed(_), _) => false,
+        }
+    }
+
     /// How a path names this item.
     pub(super) fn element(&self, item: &Value) -> Result<PathElement, String> {
         match self.kind {

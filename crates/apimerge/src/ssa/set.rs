@@ -121,43 +121,6 @@ impl FieldSet {
         }
     }
 
-    /// The part that lies under one of the patterns; `None` in a pattern matches any element.
-    pub fn under(&self, patterns: &[Vec<Option<PathElement>>]) -> FieldSet {
-        if patterns.iter().any(Vec::is_empty) {
-            return self.clone();
-        }
-        let matching = |element: &PathElement| -> Vec<Vec<Option<PathElement>>> {
-            let fits = |pattern: &&Vec<Option<PathElement>>| {
-                pattern
-                    .first()
-                    .is_some_and(|first| first.as_ref().is_none_or(|first| first == element))
-            };
-            patterns
-                .iter()
-                .filter(fits)
-                .map(|pattern| pattern[1..].to_vec())
-                .collect()
-        };
-        let below = |(element, set): (&PathElement, &FieldSet)| {
-            let rest = matching(element);
-            let kept = if rest.is_empty() {
-                FieldSet::new()
-            } else {
-                set.under(&rest)
-            };
-            (!kept.is_empty()).then(|| (element.clone(), kept))
-        };
-        FieldSet {
-            members: self
-                .members
-                .iter()
-                .filter(|e| !matching(e).is_empty())
-                .cloned()
-                .collect(),
-            children: self.children.iter().filter_map(below).collect(),
-        }
-    }
-
     /// Adds the struct fields on the way to every member: a struct counts as owned by whoever owns a part of it.
     pub(super) fn with_named_fields(&self, schema: Schema<'_>, ty: Type) -> FieldSet {
         let shape = schema.shape(ty);

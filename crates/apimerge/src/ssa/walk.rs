@@ -8,11 +8,43 @@ use super::path::{Path, PathElement};
 use super::schema::{Form, ListShape, MapShape, ScalarKind, Schema, Type};
 use super::set::FieldSet;
 
-/// Checks that an object fits its schema. The text lists every fault with its path.
+/// Checks that an applied configuration fits its schema. The text lists every fault with its path.
 pub(super) fn validate(schema: Schema<'_>, object: &Value) -> Result<(), String> {
     let mut faults = Vec::new();
     check(schema, schema.root(), object, &mut Vec::new(), &mut faults);
-    match faults.as_slice() {
+    told(&faults)
+}
+
+/// The same of an object that is stored or will be: items that share a key are let pass.
+pub(super) fn validate_object(schema: Schema<'_>, object: &Value) -> Result<(), String> {
+    // Nearly all fit, and paths are dear.
+    if fits(schema, schema.root(), object) {
+        return Ok(());
+    }
+    let mut faults = Vec::new();
+    check(schema, schema.root(), object, &mut Vec::new(), &mut faults);
+    faults.retain(|fault| !fault.contains(DUPLICATE));
+    told(&faults)
+}
+
+const DUPLICATE: &str = ": duplicate entries for key ";
+
+fn fits(schema: Schema<'_>, ty: Type, value: &Value) -> bool {
+    match (schema.form(ty, Some(value)), value) {
+        (_, Value::Null) => true,
+        (Form::Scalar(kind), value) => wrong_scalar(kind, value).is_none(),
+        (Form::Map(map), Value::Object(members)) => members
+            .iter()
+            .all(|(name, value)| map.member(name).is_some_and(|below| fits(schema, below, value))),
+        (Form::List(list), Value::Array(items)) => items
+            .iter()
+            .all(|item| list.names(item) && fits(schema, list.item, item)),
+        _ => false,
+    }
+}
+
+fn told(faults: &[String]) -> Result<(), String> {
+    match faults {
         [] => Ok(()),
         [only] => Err(only.clone()),
         many => Err(many.iter().fold("errors:".to_owned(), |mut text, fault| {
@@ -82,7 +114,7 @@ fn check_items(
                 Ok(element) => {
                     if !seen.insert(element.clone()) {
                         let at = Path(path.clone());
-                        faults.push(format!("{at}: duplicate entries for key {element}"));
+                        faults.push(format!("{at}{DUPLICATE}{element}"));
                     }
                     element
                 }
@@ -146,13 +178,16 @@ fn collect_items(
 }
 
 pub(super) fn wrong_scalar(kind: ScalarKind, value: &Value) -> Option<String> {
+    if let (_, Value::Null)
+    | (ScalarKind::Numeric, Value::Number(_))
+    | (ScalarKind::String, Value::String(_))
+    | (ScalarKind::Boolean, Value::Bool(_))
+    | (ScalarKind::Untyped, Value::Number(_) | Value::String(_) | Value::Bool(_)) = (kind, value)
+    {
+        return None;
+    }
     let got = plain(value);
     match (kind, value) {
-        (_, Value::Null)
-        | (ScalarKind::Numeric, Value::Number(_))
-        | (ScalarKind::String, Value::String(_))
-        | (ScalarKind::Boolean, Value::Bool(_))
-        | (ScalarKind::Untyped, Value::Number(_) | Value::String(_) | Value::Bool(_)) => None,
         (ScalarKind::Numeric, value) => {
             Some(format!("expected numeric (int or float), got {}", go_type(value)))
         }

@@ -225,10 +225,8 @@ impl Kind {
             apischema::defaults::apply(&self.gvk, &mut object);
             return object;
         }
-        if let Some(metadata) = object.get_mut("metadata") {
-            let ty = self.table.get(self.ty).field("metadata").unwrap().ty;
-            apischema::decode::decode(&self.table, ty, metadata);
-        }
+        // What the schema does not have is pruned.
+        apischema::decode::decode(&self.table, self.ty, &mut object);
         for row in object
             .pointer_mut("/spec/keyed")
             .and_then(Value::as_array_mut)

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Lookup, Operation, Refusal, Request};
 use crate::read::Read;
+use crate::validation::names::path_segment;
 
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const PREFIX: &str = "kube-api-access-";
@@ -72,9 +73,12 @@ fn account(request: &Request<'_>, name: &str, lookup: &dyn Lookup) -> Result<Val
     let found = lookup.get("", "serviceaccounts", request.namespace, name);
     found.ok_or_else(|| {
         let namespace = request.namespace.unwrap_or_default();
-        let why = format!(
-            "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
-        );
+        let why = match path_segment(name).as_slice() {
+            [] => format!("serviceaccount {name:?} not found"),
+            // A real server asks itself as a client does, and a client does not send such a name.
+            unfit => format!("invalid resource name {name:?}: [{}]", unfit.join(" ")),
+        };
+        let why = format!("error looking up service account {namespace}/{name}: {why}");
         Refusal::forbidden(request, &why)
     })
 }

@@ -58,25 +58,22 @@ fn required_selector(spec: &Value, kind: &str, path: &Path, errors: &mut Errors)
     }
 }
 
-fn validate_template(spec: &Value, path: &Path, matched: bool, errors: &mut Errors) {
+/// A template whose labels the selector matches; `unreadable` is said of a selector that cannot be read.
+fn validate_matched_template(spec: &Value, path: &Path, unreadable: &str, errors: &mut Errors) {
     let selector_path = path.child("selector");
     let (template, path) = (spec.at("template"), path.child("template"));
     let meta = template.at("metadata");
     let selector = spec.at("selector");
     let mut selector_errors = Errors::default();
     validate_selector(selector, &path, &mut selector_errors);
-    if matched && !selector_errors.is_empty() {
+    if !selector_errors.is_empty() {
         // A selector that cannot be read selects nothing that could be compared.
-        errors.invalid_json(
-            &selector_path,
-            super::labels::as_go_writes(selector),
-            "invalid label selector",
-        );
+        errors.invalid_json(&selector_path, super::labels::as_go_writes(selector), unreadable);
         return;
     }
     let missed = selector.is_null()
         || (!is_empty_selector(selector) && !selector_matches(selector, meta.at("labels")));
-    if matched && missed {
+    if missed {
         let at = path.child("metadata").child("labels");
         let labels = meta.at("labels").clone();
         errors.invalid(&at, labels, "`selector` does not match template `labels`");
@@ -155,7 +152,7 @@ fn deployment(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = Path::new("spec");
     non_negative(spec, &["replicas"], &path, errors);
     required_selector(spec, "deployment", &path, errors);
-    validate_template(spec, &path, true, errors);
+    validate_matched_template(spec, &path, "invalid label selector", errors);
     always_restarts(spec, "ReplicaSet", &path, errors);
     let (strategy, at) = (spec.at("strategy"), path.child("strategy"));
     let (rolling, rolling_path) = (strategy.at("rollingUpdate"), at.child("rollingUpdate"));
@@ -227,7 +224,7 @@ fn replica_set(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = Path::new("spec");
     non_negative(spec, &["replicas", "minReadySeconds"], &path, errors);
     required_selector(spec, "deployment", &path, errors);
-    validate_template(spec, &path, true, errors);
+    validate_matched_template(spec, &path, "invalid label selector", errors);
     always_restarts(spec, "ReplicaSet", &path, errors);
     unchanged(spec, old, "selector", &path, errors);
 }
@@ -281,7 +278,7 @@ fn stateful_set(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
         );
     }
     required_selector(spec, "statefulset", &path, errors);
-    validate_template(&with_claim_volumes(spec), &path, true, errors);
+    validate_matched_template(&with_claim_volumes(spec), &path, "", errors);
     always_restarts(spec, "StatefulSet", &path, errors);
     let Some(old) = old else { return };
     let keys = spec
@@ -400,7 +397,7 @@ fn daemon_set(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
         let detail = "empty selector is invalid for daemonset";
         errors.invalid(&path.child("selector"), selector.clone(), detail);
     }
-    validate_template(spec, &path, false, errors);
+    validate_pod_template(spec.at("template"), &path.child("template"), errors);
     always_restarts(spec, "DaemonSet", &path, errors);
     non_negative(spec, &["minReadySeconds"], &path, errors);
     let (strategy, at) = (spec.at("updateStrategy"), path.child("updateStrategy"));

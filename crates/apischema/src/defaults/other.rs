@@ -124,8 +124,13 @@ fn custom_resource_definition(object: &mut Object) {
     let storage = each(spec, "versions")
         .find(|version| version.get("storage") == Some(&Value::Bool(true)))
         .map(|version| text(version, "name").to_owned());
-    if let (Some(status), Some(storage)) = (made(object, "status"), storage) {
-        set_default(status, "storedVersions", json!([storage]));
+    if let (Some(status), Some(storage)) = (made(object, "status"), storage)
+        && status
+            .get("storedVersions")
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty)
+    {
+        status.insert("storedVersions".to_owned(), json!([storage]));
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) async fn mutate(
         builtin::mutate(&sight, object, old)?;
         warnings.extend(webhooks::mutate(&sight, object, old, &mut passes).await?);
     }
+    sight.check_grant(object, old)?;
     Ok(warnings)
 }
 
@@ -53,7 +54,6 @@ pub(crate) async fn validate(
     if let Some(placed) = &placed {
         sight.attributes = placed;
     }
-    sight.check_grant(object, old)?;
     let mut warnings = builtin::validate(&sight, object, old)?;
     warnings.extend(policies::validate(&sight, object, old).await?);
     warnings.extend(webhooks::validate(&sight, object, old).await?);
@@ -191,12 +191,11 @@ impl Sight<'_> {
         Status::forbidden(&own.group, &own.resource, &own.name, why)
     }
 
-    fn check_grant(&self, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
+    /// Looked at before any rule of the kind, as a real server does.
+    fn check_grant(&self, object: &Value, old: Option<&Value>) -> Result<(), Status> {
         let own = self.attributes;
-        let Some(object) = object.filter(|_| own.group == "rbac.authorization.k8s.io") else {
-            return Ok(());
-        };
-        if !matches!(own.operation, Operation::Create | Operation::Update) {
+        let granting = matches!(own.operation, Operation::Create | Operation::Update);
+        if own.group != "rbac.authorization.k8s.io" || !granting {
             return Ok(());
         }
         self.server

@@ -32,7 +32,7 @@ pub(crate) async fn post(
     seconds: u64,
     body: Bytes,
 ) -> Result<Bytes, String> {
-    let target = Target::parse(server, config)?;
+    let target = Target::parse(config)?;
     let path = with_timeout(&target.path, seconds);
     let url = format!("https://{}:{}{path}", target.host, target.port);
     if let Some(handler) = server.hooks().webhook(&target.host) {
@@ -67,8 +67,7 @@ struct Target {
 }
 
 impl Target {
-    fn parse(server: &ApiServer, config: &Value) -> Result<Self, String> {
-        let _ = server;
+    fn parse(config: &Value) -> Result<Self, String> {
         let authorities = config["caBundle"]
             .as_str()
             .map(|b| STANDARD.decode(b))

@@ -81,7 +81,7 @@ pub(super) async fn dependent(server: &ApiServer, table: &StorageKey, key: &str)
         match find_owner(server, owner, stored.namespace()) {
             None if !knows_kind(server, owner) => solid += 1,
             None => gone.push(owner["uid"].clone()),
-            Some((resource, found)) if waits_for_dependents(&resource, &found) => waiting += 1,
+            Some((_, found)) if waits_for_dependents(&found) => waiting += 1,
             Some(_) => solid += 1,
         }
     }
@@ -159,8 +159,7 @@ pub(super) async fn owner_waits(server: &ApiServer, table: &StorageKey, key: &st
     }
 }
 
-fn waits_for_dependents(resource: &Resource, owner: &Stored) -> bool {
-    let _ = resource;
+fn waits_for_dependents(owner: &Stored) -> bool {
     owner.deleting
         && metadata::finalizers(&owner.bare())
             .iter()

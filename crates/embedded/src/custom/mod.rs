@@ -171,7 +171,9 @@ impl CustomVersion {
 
     /// Why the object cannot be read, and which fields are unknown (they are removed).
     pub(crate) fn prune(&self, value: &mut Value) -> (Vec<String>, Vec<String>) {
-        let mut unknown = self.own().map(|v| v.prune(value)).unwrap_or_default();
+        // Of another kind nothing is known; validation refuses it.
+        let own = self.own().filter(|_| value["kind"] == *self.crd.kind);
+        let mut unknown = own.map(|v| v.prune(value)).unwrap_or_default();
         let (errors, more) = prune_metadata(value);
         unknown.extend(more);
         let said = unknown.iter().map(|path| format!("unknown field {path:?}"));

@@ -57,7 +57,7 @@ pub(crate) async fn create(
         let manager = manager(call, options);
         let writer = Writer {
             manager: &manager,
-            subresource: "",
+            subresource: target.subresource.as_deref().unwrap_or_default(),
             now: call.server.now(),
         };
         pipeline::track_update(resource, &Value::Null, &mut object, &writer);
@@ -87,8 +87,10 @@ pub(crate) async fn create(
                     code: 201,
                 });
             }
-            Err(status) if generated && status.reason == "AlreadyExists" && attempt < NAME_ATTEMPTS => {}
-            Err(status) => return Err(status),
+            Err(status) if status.reason != "AlreadyExists" => return Err(status),
+            Err(_) if generated && attempt < NAME_ATTEMPTS => {}
+            Err(status) if generate.is_empty() => return Err(status),
+            Err(status) => return Err(status.could_not_generate()),
         }
     }
 }
@@ -118,7 +120,8 @@ async fn finish(
     dry_run: bool,
 ) -> Result<Shown, Status> {
     let resource = &target.resource;
-    pipeline::prepare_for_create(&call.server, resource, &mut object)?;
+    let subresource = target.subresource.as_deref().unwrap_or_default();
+    pipeline::prepare_for_create(&call.server, resource, subresource, &mut object)?;
     let errors = pipeline::validate_create(resource, &object);
     if !errors.is_empty() {
         let kind = object["kind"].as_str().unwrap_or(&resource.kind);

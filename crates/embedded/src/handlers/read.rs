@@ -8,7 +8,6 @@ use model::field::{FieldError, FieldErrorKind};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::catalog::Resource;
 use crate::negotiate;
 use crate::route::Target;
 use crate::selector::{self, Selection};
@@ -56,7 +55,7 @@ pub(crate) async fn settled(call: &Call, revision: u64) -> Result<(), Status> {
 
 pub(crate) async fn list(call: &Call, target: &Target) -> Result<Answer, Status> {
     acceptable(call, target)?;
-    let request = ListRequest::parse(call, &target.resource)?;
+    let request = ListRequest::parse(call)?;
     let selection = selection(call, target)?;
     let (revision, objects) = read(call, target, &request, &selection)?;
     settled(call, revision).await?;
@@ -97,7 +96,7 @@ struct ContinueToken {
 }
 
 impl ListRequest {
-    fn parse(call: &Call, resource: &Resource) -> Result<Self, Status> {
+    fn parse(call: &Call) -> Result<Self, Status> {
         let query = &call.query;
         let limit = usize::try_from(query.integer("limit")?.unwrap_or(0)).unwrap_or(0);
         check_list_options(call, false)?;
@@ -122,7 +121,6 @@ impl ListRequest {
             "" => limit > 0 && revision.is_some_and(|r| r > 0),
             _ => false,
         };
-        let _ = resource;
         // As from a real server's cache: everything, whatever the limit.
         let limit = if revision == Some(0) && matching.is_empty() {
             0
@@ -268,16 +266,20 @@ fn paginate(
     let relative = |o: &Stored| o.key.get(selection.prefix.len()..).unwrap_or_default().to_owned();
     let mut rest = objects
         .into_iter()
-        .filter(|o| start.is_empty() || relative(o).as_str() >= start)
-        .filter(|o| selection.matches(o));
+        .filter(|o| start.is_empty() || relative(o).as_str() >= start);
     let mut meta = ListMeta {
         revision,
         ..ListMeta::default()
     };
     if request.limit == 0 {
-        return (rest.collect(), meta);
+        return (rest.filter(|o| selection.matches(o)).collect(), meta);
     }
-    let page: Vec<Arc<Stored>> = rest.by_ref().take(request.limit).collect();
+    let page: Vec<Arc<Stored>> = rest
+        .by_ref()
+        .filter(|o| selection.matches(o))
+        .take(request.limit)
+        .collect();
+    // Whether these match too shows when they are asked for.
     let remaining = rest.count();
     if remaining > 0
         && let Some(last) = page.last()

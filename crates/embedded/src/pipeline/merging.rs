@@ -1,7 +1,7 @@
 //! Patches and field ownership.
 
 use apimerge::PatchError;
-use apimerge::ssa::{self, ApplyError, FieldFilter, FieldSet, OneVersion, PathElement, Versions};
+use apimerge::ssa::{self, ApplyError, FieldFilter, FieldSet, OneVersion, Versions};
 use apischema::GroupVersionKind;
 use model::time::Timestamp;
 use serde_json::{Value, json};
@@ -171,10 +171,10 @@ impl ServedVersions<'_> {
     }
 }
 
-/// What a (sub)resource resets, and so nobody can own through it.
+/// What a (sub)resource resets, and so nobody can own through it. A real server has filters for resize and
+/// ephemeralcontainers too, but does not use them.
 fn filter(resource: &Resource, subresource: &str) -> FieldFilter {
     let except = |paths: &[&[&str]]| FieldFilter::Except(FieldSet::of_fields(paths));
-    let field = |name: &str| Some(PathElement::field(name));
     match (subresource, resource.plural.as_str()) {
         ("status", "pods") => except(&[
             &["spec"],
@@ -182,32 +182,11 @@ fn filter(resource: &Resource, subresource: &str) -> FieldFilter {
             &["metadata", "ownerReferences"],
         ]),
         ("status", "deployments") => except(&[&["spec"], &["metadata", "labels"]]),
-        ("status", _) if resource.custom.is_some() => custom_status(),
+        ("status", _) if resource.custom.is_some() => except(&[&["metadata"], &["spec"]]),
         ("status", _) => except(&[&["spec"]]),
-        ("ephemeralcontainers", _) => {
-            FieldFilter::Only(vec![vec![field("spec"), field("ephemeralContainers")]])
-        }
-        ("resize", _) => resize(),
         ("", _) if resource.subresource("status").is_some() => except(&[&["status"]]),
         _ => FieldFilter::Everything,
     }
-}
-
-/// A custom resource's status endpoint owns the status alone.
-fn custom_status() -> FieldFilter {
-    FieldFilter::Only(vec![vec![Some(PathElement::field("status"))]])
-}
-
-fn resize() -> FieldFilter {
-    let field = |name: &str| Some(PathElement::field(name));
-    let mut only: Vec<Vec<Option<PathElement>>> = Vec::new();
-    for list in ["containers", "initContainers"] {
-        for name in ["resources", "resizePolicy"] {
-            only.push(vec![field("spec"), field(list), None, field(name)]);
-        }
-    }
-    only.push(vec![field("spec"), field("resources")]);
-    FieldFilter::Only(only)
 }
 
 fn conflict(conflicts: &ssa::Conflicts) -> Status {

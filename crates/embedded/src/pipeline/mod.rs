@@ -44,11 +44,11 @@ fn gvk(resource: &Resource) -> GroupVersionKind {
     }
 }
 
-/// Removes unknown fields; returns what makes the body unreadable, and what was unknown.
+/// Removes unknown fields of what a client sent; returns what makes the body unreadable, and what was unknown.
 pub(crate) fn prune(resource: &Resource, value: &mut Value) -> (Vec<String>, Vec<String>) {
     match &resource.custom {
         Some(custom) => custom.prune(value),
-        None => prune_kind(&resource.group, &resource.version, &resource.kind, value),
+        None => decoded(&gvk(resource), value, apischema::decode::decode_sent),
     }
 }
 
@@ -58,22 +58,27 @@ pub(crate) fn prune_kind(
     kind: &str,
     value: &mut Value,
 ) -> (Vec<String>, Vec<String>) {
-    let table = &apischema::builtin().table;
     let name = GroupVersionKind {
         group: group.to_owned(),
         version: version.to_owned(),
         kind: kind.to_owned(),
     };
-    let Some(ty) = table.kind(&name) else {
+    decoded(&name, value, apischema::decode::decode)
+}
+
+fn decoded(
+    gvk: &GroupVersionKind,
+    value: &mut Value,
+    decode: fn(&TypeTable, TypeId, &mut Value) -> apischema::decode::Decoded,
+) -> (Vec<String>, Vec<String>) {
+    let table = &apischema::builtin().table;
+    let Some(ty) = table.kind(gvk) else {
         return (Vec::new(), Vec::new());
     };
-    let decoded = apischema::decode::decode(table, ty, value);
-    let unknown = decoded
-        .unknown
-        .iter()
-        .map(|path| format!("unknown field {path:?}"))
-        .collect();
-    (decoded.errors, unknown)
+    let found = decode(table, ty, value);
+    let unknown = found.unknown.iter();
+    let unknown = unknown.map(|path| format!("unknown field {path:?}")).collect();
+    (found.errors, unknown)
 }
 
 pub(crate) fn default(resource: &Resource, value: &mut Value) {
@@ -89,7 +94,7 @@ pub(crate) fn default(resource: &Resource, value: &mut Value) {
 /// The form in which a real server would write it: empty fields left out, required ones present.
 pub(crate) fn normalise(resource: &Resource, value: &mut Value) {
     if resource.custom.is_none() {
-        prune(resource, value);
+        decoded(&gvk(resource), value, apischema::decode::decode);
     }
 }
 
@@ -134,10 +139,12 @@ fn reference<'a>(resource: &'a Resource, subresource: &'a str) -> ResourceRef<'a
     ResourceRef::new(&resource.group, &resource.plural, subresource)
 }
 
-/// What a registry does to a new object before validation.
+/// What a registry does to a new object before validation. A service that comes to be through its status is given
+/// nothing.
 pub(crate) fn prepare_for_create(
     server: &ApiServer,
     resource: &Resource,
+    subresource: &str,
     value: &mut Value,
 ) -> Result<(), Status> {
     match &resource.custom {
@@ -145,7 +152,7 @@ pub(crate) fn prepare_for_create(
         None => validation::prepare_for_create(&reference(resource, ""), value, server.now()),
     }
     strategy::prepare_namespace(resource, value);
-    if resource.is("", "services") {
+    if resource.is("", "services") && subresource.is_empty() {
         service::allocate(server, value, None)?;
     }
     if resource.is("batch", "jobs") {

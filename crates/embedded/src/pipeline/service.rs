@@ -187,6 +187,19 @@ fn address(
         .map(|i| (start + i) % ADDRESSES + 256)
         .map(|n| format!("10.96.{}.{}", n / 256, n % 256))
         .find(|address| !taken.contains(address.as_str()));
+    if let Some(free) = &free
+        && metadata::name(service).is_empty()
+    {
+        // The address is recorded with the name of who has it.
+        let why = format!(
+            "failed to allocate IP: IPAddress.networking.k8s.io {free:?} is invalid: spec.parentRef.name: Required value"
+        );
+        return Err(FieldError::invalid(
+            "spec.clusterIPs",
+            json!([""]).to_string(),
+            why,
+        ));
+    }
     if let Some(free) = free {
         service["spec"]["clusterIPs"] = json!([free]);
         service["spec"]["clusterIP"] = free.into();

@@ -98,6 +98,7 @@ impl Authorizer {
                     .unwrap_or_default();
                 Err(Status::forbidden(GROUP, resource, name, &why))
             }
+            GrantCheck::NoSuchKind(why) => Err(Status::new(http::StatusCode::INTERNAL_SERVER_ERROR, "", why)),
             GrantCheck::RoleMissing(kind, name) => Err(Status::not_found(GROUP, kind, &name)),
         }
     }

@@ -18,11 +18,16 @@ pub(super) fn create(rng: &mut StdRng, target: &Target<'_>) -> Operation {
         1 | 2 if target.kind.validated => mutate(rng, target.kind.gvk, &mut body),
         _ => {}
     }
-    if chance(rng, 8) {
+    // A change may have made anything of it.
+    let has_metadata = body["metadata"].is_object();
+    if chance(rng, 8) && has_metadata {
         body["metadata"]["finalizers"] = json!(["differential.example/hold"]);
     }
-    if chance(rng, 6) && target.kind.namespaced {
-        body["metadata"].as_object_mut().unwrap().remove("name");
+    if chance(rng, 6)
+        && target.kind.namespaced
+        && let Some(metadata) = body["metadata"].as_object_mut()
+    {
+        metadata.remove("name");
         // Lists sort by the random ends of names: no two begin alike.
         body["metadata"]["generateName"] = json!(format!("generated-{}-", rng.random_range(0..100_000)));
     }

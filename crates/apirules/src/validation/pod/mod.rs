@@ -15,6 +15,7 @@ mod subresources;
 mod unified;
 mod update;
 mod volumes;
+mod windows;
 
 use serde_json::Value;
 

@@ -65,6 +65,7 @@ pub(super) fn validate_pod_security(spec: &Value, path: &Path, errors: &mut Erro
         path,
         errors,
     );
+    super::windows::validate_options(security, path, errors);
 }
 
 pub(super) fn validate_container_security(
@@ -96,6 +97,7 @@ pub(super) fn validate_container_security(
             errors.invalid_json(path, shown(), detail);
         }
     }
+    super::windows::validate_options(security, path, errors);
     validate_apparmor(security, path, errors);
 }
 

@@ -7,6 +7,7 @@ use super::resources::validate_pod_resources;
 use super::scheduling::{validate_affinity, validate_spread, validate_tolerations};
 use super::security::validate_pod_security;
 use super::volumes::validate_volumes;
+use super::windows;
 use super::{Mode, SpecContext};
 use crate::path::{Errors, Path};
 use crate::read::{Read, texts};
@@ -55,6 +56,7 @@ pub(crate) fn validate_spec(spec: &Value, meta: &Value, path: &Path, mode: Mode,
     );
     let spread = path.child("topologySpreadConstraints");
     validate_spread(spec.list("topologySpreadConstraints"), &spread, errors);
+    windows::validate_host_process(spec, path, errors);
     validate_host_users(spec, path, errors);
     validate_host_name(spec, path, errors);
     validate_names(spec, path, errors);
