@@ -218,11 +218,6 @@ impl Story {
     }
 
     fn pods_are_injected_and_upgraded_in_place(&self) {
-        self.wait("injection to be in force", || {
-            let conditions = self.get("sidecarset/helm-story-beta")["status"]["conditions"].clone();
-            let ready = |c: &Value| c["type"] == "InjectionReady" && c["status"] == "True";
-            conditions.as_array().is_some_and(|all| all.iter().any(ready))
-        });
         self.apply(APPLICATION);
         let reached = |key: &str| {
             let set = self.get("sidecarset/helm-story-beta");

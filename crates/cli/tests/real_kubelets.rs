@@ -66,7 +66,7 @@ fn a_sidecar_is_injected_and_upgraded_in_place_on_real_kubelets() {
     story.clean();
     story.kubectl(&["create", "namespace", NAMESPACE]);
     story.apply(SIDECAR_SET);
-    // The API server asks us about pods that a SidecarSet selects, from a moment after there is one.
+    // The operator has only just started: its webhooks may have come after the SidecarSet.
     story.kubectl(&[
         "wait",
         "--for=condition=InjectionReady",

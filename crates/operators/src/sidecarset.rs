@@ -24,6 +24,7 @@ use cluster::{
     AdmissionServer, AdmissionServerOptions, CertificateKeeper, Door, KeeperOptions, LeaderOptions,
     RotationOptions, ServerIdentity,
 };
+use configurations::Announcer;
 use engine::{Answers, Engine};
 use injection::InjectionSender;
 use intents::Ledger;
@@ -48,6 +49,7 @@ pub struct Operator {
     caches: Caches,
     admission: Arc<Admission>,
     injection: Arc<InjectionSender>,
+    announcer: Announcer,
     shift: Shift,
 }
 
@@ -70,16 +72,19 @@ impl Operator {
         let options = Arc::new(options);
         let caches = Caches::start(&door, &options.namespace);
         let injection = Arc::new(InjectionSender::default());
+        let announcer = Announcer::new(injection.clone(), &options.mutating_configuration);
         let admission = Admission::new(
             &door,
             caches.clone(),
             options.clone(),
             metrics.clone(),
             injection.clone(),
+            announcer.clone(),
         );
         Ok(Self {
             shift: Shift::start(&door, &options),
             injection,
+            announcer,
             door,
             options,
             metrics,
@@ -111,6 +116,7 @@ impl Operator {
             bundle,
             self.injection.clone(),
             self.shift.clone(),
+            self.announcer.requests(),
         );
         let serves = self.options.listen.is_some();
         let certificates = async {

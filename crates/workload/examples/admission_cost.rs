@@ -50,6 +50,7 @@ fn main() {
         sets: &sets,
         namespace_labels: &|_| Some(labels.clone()),
         excluded_namespaces: &BTreeSet::new(),
+        asked_for: &[],
         now: "2026-11-21T12:00:00Z".parse().unwrap(),
         draw: 1,
     };

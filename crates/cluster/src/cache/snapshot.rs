@@ -23,6 +23,11 @@ impl<T> Snapshot<T> {
         self.objects.is_empty()
     }
 
+    /// Whether this is the same moment: nothing was changed between the two.
+    pub fn is(&self, other: &Self) -> bool {
+        self.objects.ptr_eq(&other.objects)
+    }
+
     /// In key order: by namespace, then name.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<T>)> {
         self.objects.iter()

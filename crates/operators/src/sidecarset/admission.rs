@@ -1,14 +1,15 @@
 //! What every replica does: answering reviews from memory, and telling the API server what to ask.
+use super::configurations::{Announcer, answer_proof};
 use super::contain::{Step, contain};
 use super::injection::{InjectionSender, unprepared};
 use super::shift;
 use super::standing::Judge;
-use super::views::Caches;
+use super::views::{Caches, Set};
 use crate::metrics::{Operation, Outcome};
 use crate::{Metrics, Options};
 use bytes::Bytes;
 use cluster::resource::NAMESPACES;
-use cluster::{Door, ObjectKey, Reviewer};
+use cluster::{Door, ObjectKey, Reviewer, Snapshot};
 use model::selector::{LabelSelector, Selector};
 use model::sidecarset::SidecarSet;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use workload::sidecarset::prepare::PreparedSidecarSet;
-use workload::sidecarset::review::{Outcome as Reviewing, PodWorld, Reviewed, review};
+use workload::sidecarset::review::{BeforeSending, Outcome as Reviewing, PodWorld, Reviewed, review};
 use workload::sidecarset::standing::Standing;
 use workload::sidecarset::webhooks::{self, FailurePolicy, POD_PATH};
 
@@ -31,8 +32,14 @@ pub struct Admission {
     excluded: BTreeSet<String>,
     world: RwLock<Arc<World>>,
     told: Arc<InjectionSender>,
+    announcer: Announcer,
     rng: Mutex<StdRng>,
+    /// One at a time: an older view never replaces a newer one.
+    preparing: Mutex<()>,
 }
+
+/// How long a review waits for SidecarSets to be read anew; the API server waits for ten seconds.
+const REREAD: Duration = Duration::from_secs(5);
 
 /// All SidecarSets, ready for use.
 #[derive(Default)]
@@ -44,6 +51,19 @@ struct World {
     judge: Judge,
     /// Of all there are.
     names: BTreeSet<String>,
+    /// What webhook entries call them, alive or being deleted.
+    ids: BTreeMap<String, String>,
+    /// What all this was made from.
+    sets: Option<Snapshot<Set>>,
+}
+
+impl World {
+    /// Whether a SidecarSet behind this path of ours is not known as that path says. It may be one that was: a pause
+    /// that ended, as the one before it did, looks the same.
+    fn is_behind(&self, path: &str) -> bool {
+        let mut ids = webhooks::ids(path).into_iter().flatten();
+        ids.any(|id| !self.ids.contains_key(id))
+    }
 }
 
 type Labels = Arc<BTreeMap<String, String>>;
@@ -55,6 +75,7 @@ impl Admission {
         options: Arc<Options>,
         metrics: Arc<Metrics>,
         told: Arc<InjectionSender>,
+        announcer: Announcer,
     ) -> Self {
         let mut excluded = options.excluded.clone();
         excluded.insert(options.namespace.clone());
@@ -70,12 +91,14 @@ impl Admission {
             excluded,
             world: RwLock::default(),
             told,
+            announcer,
             rng: Mutex::new(rng),
+            preparing: Mutex::default(),
         }
     }
 
     /// Waits until everything there is has been prepared once.
-    pub(super) async fn ready(&self) {
+    pub async fn ready(&self) {
         tokio::join!(
             self.caches.sets.synced(),
             self.caches.namespaces.synced(),
@@ -104,6 +127,12 @@ impl Admission {
     }
 
     fn prepare(&self) {
+        let _one = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.prepare_world();
+    }
+
+    fn prepare_world(&self) {
+        let sets = self.caches.sets.snapshot();
         let mut judge = Judge::of(&self.caches);
         let (mut prepared, mut failed, mut invalid) = (Vec::new(), Vec::new(), BTreeSet::new());
         for set in &judge.sets {
@@ -133,11 +162,17 @@ impl Admission {
         failed.retain(|s| FailurePolicy::of(s) == FailurePolicy::Fail);
         let names = judge.sets.iter().map(|s| s.metadata.name.clone()).collect();
         judge.sets.retain(|s| !invalid.contains(&s.metadata.name));
+        let ids: BTreeMap<_, _> = sets
+            .values()
+            .map(|s| (webhooks::id(&s.0), s.0.metadata.name.clone()))
+            .collect();
         let world = Arc::new(World {
             names,
             prepared,
             unprepared: failed,
             judge,
+            ids,
+            sets: Some(sets),
         });
         let before = {
             let mut current = self.world.write().unwrap_or_else(PoisonError::into_inner);
@@ -147,31 +182,66 @@ impl Admission {
         gone.for_each(|name| self.metrics.forget(name));
     }
 
+    fn world(&self) -> Arc<World> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Prepares from what there is now, not from what was last heard of.
+    async fn read_anew(&self) -> Result<(), u16> {
+        let read = tokio::time::timeout(REREAD, self.caches.sets.refresh()).await;
+        // The API server does then what the failure policy says.
+        read.map_err(|_| 500_u16)?;
+        let _one = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.caches.sets.snapshot();
+        // Another review may have done it, and many may have waited.
+        if !self
+            .world()
+            .sets
+            .as_ref()
+            .is_some_and(|made_from| made_from.is(&now))
+        {
+            self.prepare_world();
+        }
+        Ok(())
+    }
+
     /// The answer to a review, or the HTTP status of a refusal. Needs no sockets.
     pub async fn answer(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, u16> {
         let started = tokio::time::Instant::now();
         let path = path.split('?').next().unwrap_or_default();
-        if let Some(answer) = shift::answer_probe(path, body) {
+        if let Some(answer) = shift::answer_probe(path, body).or_else(|| answer_proof(path, body)) {
             return Ok(answer);
+        }
+        if self.world().is_behind(path) {
+            self.read_anew().await?;
         }
         // The API server does then what the failure policy says.
         let review =
             |known| contain(Step::Review, path, || self.review(path, body, known)).unwrap_or(Err(500));
         let (mut reviewed, missing) = review(None)?;
-        if let Some(name) = missing {
-            // A namespace younger than our view of it.
+        let in_doubt = match &reviewed.before_sending {
+            Some(BeforeSending::NamespaceInDoubt(name)) => Some(name.clone()),
+            _ => missing,
+        };
+        if let Some(name) = in_doubt {
+            // A namespace, or its labels, younger than our view of it.
             let read = self.door.get(&NAMESPACES, None, &name).await;
             if let Ok(namespace) = read {
                 let labels = BTreeMap::deserialize(&namespace["metadata"]["labels"]).unwrap_or_default();
                 reviewed = review(Some((&name, Arc::new(labels))))?.0;
             }
         }
+        if let Some(BeforeSending::Announce(set)) = reviewed.before_sending.take()
+            && let Err(why) = self.announcer.announce(set).await
+        {
+            reviewed = reviewed.warned(&why);
+        }
         self.count(path, &reviewed.outcome, started.elapsed());
         Ok(reviewed.body)
     }
 
     fn count(&self, path: &str, outcome: &Reviewing, took: Duration) {
-        let Some(path) = webhooks::PATHS.into_iter().find(|known| *known == path) else {
+        let Some(path) = webhooks::known(path) else {
             return;
         };
         let came_to = match outcome {
@@ -198,8 +268,9 @@ impl Admission {
         body: &[u8],
         known: Option<(&str, Labels)>,
     ) -> Result<(Reviewed, Option<String>), u16> {
-        let world = self.world.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if path == POD_PATH && world.unprepared.iter().any(|s| self.may_select(s, body)) {
+        let world = self.world();
+        let for_pods = webhooks::known(path) == Some(POD_PATH);
+        if for_pods && world.unprepared.iter().any(|s| self.may_select(s, body)) {
             return Err(500);
         }
         let missing = Mutex::new(None);
@@ -213,14 +284,19 @@ impl Admission {
             }
             found.map(|n| n.metadata.labels.clone())
         };
-        let draw = match path {
-            POD_PATH => self.rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
-            _ => 0,
+        let draw = match for_pods {
+            true => self.rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
+            false => 0,
         };
+        let ids = webhooks::ids(path).into_iter().flatten();
+        let asked_for: Vec<&str> = ids
+            .filter_map(|id| world.ids.get(id).map(String::as_str))
+            .collect();
         let pods = PodWorld {
             sets: &world.prepared,
             namespace_labels: &namespace_labels,
             excluded_namespaces: &self.excluded,
+            asked_for: &asked_for,
             now: self.options.clocks.wall.now(),
             draw,
         };

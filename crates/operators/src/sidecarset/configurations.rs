@@ -1,77 +1,39 @@
 //! The webhook configurations: what the API server asks us about follows from the SidecarSets there are.
-use super::contain::{Step, contain};
+mod announcing;
+mod entries;
+mod install;
+mod proof;
+mod seen;
+
 use super::injection::{InjectionReceiver, InjectionSender, covers};
 use super::shift::{self, Shift};
-use super::standing::Judge;
-use super::views::{Caches, Set, Stored};
-use crate::options::Webhook;
-use crate::{OperatorError, Options};
-use cluster::resource::{
-    CUSTOM_RESOURCE_DEFINITIONS, MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES,
-    VALIDATING_WEBHOOK_CONFIGURATIONS,
-};
+use super::views::{Caches, Stored};
+use crate::Options;
+use announcing::Announcements;
+use cluster::resource::{MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS};
 use cluster::{ApiError, Cache, Door, ObjectKey, PatchKind, Resource, WatchScope};
+use entries::{client_config, entries_of, ids, same};
+use model::sidecarset::SidecarSet;
+use seen::Seen;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use workload::sidecarset::standing::Standing;
-use workload::sidecarset::webhooks::{CONVERT_PATH, WebhookOptions, desired, for_sidecarsets};
+use tokio::time::Instant;
+use workload::sidecarset::webhooks::{self, CONVERT_PATH, WebhookOptions, desired, for_sidecarsets};
 use workload::takeover::Actor;
 
-/// Field manager of what is installed once, and of what follows the SidecarSets.
-const INSTALLER: &str = "tidegate-installer";
+pub(super) use announcing::{Announcer, Requests};
+pub(super) use install::install;
+pub(super) use proof::answer as answer_proof;
+
+/// Field manager of what follows the SidecarSets.
 const MANAGER: &str = "tidegate-operator";
 const CRD_NAME: &str = "sidecarsets.apps.kruise.io";
 const TIMEOUT_SECONDS: u32 = 10;
-
-/// Creates our namespace and the CRD where they are missing or differ, and waits until the kind is served.
-pub(super) async fn install(door: &Door, options: &Options) -> Result<(), OperatorError> {
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |source: ApiError| OperatorError::Install { what, source }
-    };
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": options.namespace}});
-    apply(door, &NAMESPACES, &options.namespace, &namespace, INSTALLER)
-        .await
-        .map_err(failed("the namespace"))?;
-    // Kruise's manager would take its CRD back; and what it has is enough to stand by.
-    if shift::actor_now(door, options)
-        .await
-        .map_err(failed("who runs SidecarSets"))?
-        == Actor::Kruise
-    {
-        return Ok(());
-    }
-    let mut crd: Value =
-        serde_yaml_ng::from_str(model::sidecarset::CRD).map_err(|e| OperatorError::Malformed {
-            what: "the CustomResourceDefinition".to_owned(),
-            reason: e.to_string(),
-        })?;
-    crd["spec"]["conversion"]["webhook"]["clientConfig"] = client_config(options, "", CONVERT_PATH);
-    apply(door, &CUSTOM_RESOURCE_DEFINITIONS, CRD_NAME, &crd, INSTALLER)
-        .await
-        .map_err(failed("the CRD"))?;
-    for _ in 0..100 {
-        let found = door
-            .get(&CUSTOM_RESOURCE_DEFINITIONS, None, CRD_NAME)
-            .await
-            .map_err(failed("the CRD"))?;
-        let conditions = found["status"]["conditions"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        if conditions
-            .iter()
-            .any(|c| c["type"] == "Established" && c["status"] == "True")
-        {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    tracing::warn!("the CRD is not established yet");
-    Ok(())
-}
+/// After what went wrong.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Keeps both configurations in step with the SidecarSets and our certificates' authorities. Never ends.
 pub(super) struct Keeper {
@@ -83,6 +45,19 @@ pub(super) struct Keeper {
     bundle: watch::Receiver<String>,
     told: Arc<InjectionSender>,
     shift: Shift,
+    requests: Arc<Requests>,
+    announcements: Announcements,
+    /// The version of the mutating configuration that our view of SidecarSets is known to be newer than.
+    seen_since: String,
+    /// The state of the mutating configuration that the API server was last heard to act by.
+    in_force: InForce,
+}
+
+/// Its resourceVersion, and the ids of the SidecarSets that its entries stand for.
+#[derive(Default)]
+struct InForce {
+    version: String,
+    ids: BTreeSet<String>,
 }
 
 impl Keeper {
@@ -93,6 +68,7 @@ impl Keeper {
         bundle: watch::Receiver<String>,
         told: Arc<InjectionSender>,
         shift: Shift,
+        requests: Arc<Requests>,
     ) -> Self {
         let one = |resource: Resource, name: &str| {
             let field_selector = Some(format!("metadata.name={name}"));
@@ -117,6 +93,10 @@ impl Keeper {
             bundle,
             told,
             shift,
+            requests,
+            announcements: Announcements::default(),
+            seen_since: String::new(),
+            in_force: InForce::default(),
         }
     }
 
@@ -138,39 +118,53 @@ impl Keeper {
             sets.drain();
             mutating.drain();
             validating.drain();
+            self.announcements.ask(self.requests.take());
             let again = match self.turn().await {
-                Ok(()) => Duration::from_secs(24 * 3600),
+                Ok(next) => next,
+                // Somebody else wrote first: what they wrote will be seen, and is looked at then.
+                Err(error) if error.is_conflict() => Instant::now() + SOON,
                 Err(error) => {
                     tracing::warn!(%error, "webhook configurations");
-                    Duration::from_secs(2)
+                    Instant::now() + SOON
                 }
             };
             tokio::select! {
                 _ = sets.next() => {}
                 _ = mutating.next() => {}
                 _ = validating.next() => {}
+                () = self.requests.came() => {}
                 // What is invalid, above all.
                 Ok(()) = judged.changed() => {}
                 _ = record.next() => {}
                 _ = kruise.next() => {}
                 Ok(()) = self.bundle.changed() => {}
-                () = tokio::time::sleep(again) => {}
+                () = tokio::time::sleep_until(again) => {}
             }
         }
     }
 
-    async fn turn(&mut self) -> Result<(), ApiError> {
+    /// Returns when to look again though nothing changes.
+    async fn turn(&mut self) -> Result<Instant, ApiError> {
         let bundle = self.bundle.borrow_and_update().clone();
         // Without authorities the API server could not call us: better not asked than failing.
         if bundle.is_empty() && self.options.listen.is_some() {
-            return Ok(());
+            return Ok(never());
         }
         let actor = self.shift.actor();
-        let sets = match actor {
-            Actor::Tidegate => self.sets(),
-            Actor::Kruise => Vec::new(),
+        let proved = self.prove(actor).await;
+        if actor == Actor::Tidegate && self.announce(&bundle).await? {
+            // What was just written is looked at first, and tidied up after that.
+            return Ok(Instant::now() + SOON);
+        }
+        // All that follows is decided on this version of it, and written only over this version.
+        let found = self.found();
+        let seen = match actor {
+            Actor::Tidegate => self.caught_up(found.as_deref()).await,
+            Actor::Kruise => Seen::default(),
         };
-        let (mut entries, mut validate) = self.wanted(&sets, &bundle);
+        let in_force = |set: &&SidecarSet| self.in_force.ids.contains(&webhooks::id(set));
+        covers(&self.told, seen.usable.iter().map(|s| &*s.0).filter(in_force));
+        let (mut entries, mut validate) = self.wanted(&seen, found.as_deref(), &bundle);
         if actor == Actor::Kruise {
             entries.clear();
             validate.clear();
@@ -179,63 +173,153 @@ impl Keeper {
             let client = client_config(&self.options, &bundle, shift::probe_path(actor));
             entries.push(shift::probe_entry(&self.options, client));
         }
-        let (mutating, validating) = (
-            &self.options.mutating_configuration,
-            &self.options.validating_configuration,
-        );
-        let observed = self.holds(&self.mutating, mutating, &entries);
-        covers(&self.told, sets.iter().filter(|_| observed).map(|s| &*s.0));
-        self.write(
-            &self.mutating,
-            &MUTATING_WEBHOOK_CONFIGURATIONS,
-            mutating,
-            entries,
-        )
-        .await?;
-        self.write(
-            &self.validating,
-            &VALIDATING_WEBHOOK_CONFIGURATIONS,
-            validating,
-            validate,
-        )
-        .await
+        if actor == Actor::Tidegate {
+            entries.push(self.proof(&entries, found.as_deref(), &bundle));
+        }
+        // In this order: a SidecarSet that is given its defaults by us is announced by us, too.
+        let name = &self.options.validating_configuration;
+        let validating = self.validating.get(&ObjectKey::cluster(name));
+        let resource = &VALIDATING_WEBHOOK_CONFIGURATIONS;
+        self.write(&self.validating, resource, name, validating.as_deref(), validate)
+            .await?;
+        self.write_mutating(found.as_deref(), entries).await?;
+        let next = self.announcements.next_end().unwrap_or_else(never);
+        Ok(match proved {
+            true => next,
+            false => next.min(Instant::now() + SOON),
+        })
     }
 
-    /// SidecarSets that entries can be made from, and that are acted upon.
-    fn sets(&self) -> Vec<Arc<Set>> {
-        let none = |_: &str| Value::Null;
-        let options = WebhookOptions {
-            client_config: &none,
-            excluded_namespaces: &[],
-            timeout_seconds: TIMEOUT_SECONDS,
+    /// Adds what is to be announced to the configuration as it is; whether there was anything to add.
+    async fn announce(&mut self, bundle: &str) -> Result<bool, ApiError> {
+        let (Some(found), true) = (self.found(), self.is_current()) else {
+            return Ok(false);
         };
-        let judge = Judge::of(&self.caches);
-        let usable = |set: &&Arc<Set>| {
-            let name = &set.0.metadata.name;
-            let valid = || {
-                drop(desired(&[&*set.0], &options));
-                !matches!(judge.standing(&set.0), Standing::Invalid(_))
+        let announced = self.with_options(bundle, |this, options| {
+            this.announcements.missing(&found, options)
+        });
+        if announced.is_empty() {
+            return Ok(false);
+        }
+        let mut entries = found.body["webhooks"].as_array().cloned().unwrap_or_default();
+        entries.retain(|entry| !proof::is(entry));
+        entries.extend(announced);
+        entries.push(proof::entry_after(
+            &self.options.namespace,
+            Some(&found),
+            &|path| client_config(&self.options, bundle, path),
+        ));
+        self.write_mutating(Some(&found), entries).await?;
+        Ok(true)
+    }
+
+    /// SidecarSets that entries can be made from. They are read anew where the configuration stands for others than those
+    /// we know, once for each version of it: it may have been written by a replica that sees more than we do, and is not
+    /// to be undone then.
+    async fn caught_up(&mut self, found: Option<&Stored>) -> Seen {
+        let seen = Seen::of(&self.caches);
+        let Some(found) = found else {
+            return seen;
+        };
+        let version = &found.metadata.resource_version;
+        if self.seen_since == *version {
+            return seen;
+        }
+        let known = seen.usable.iter().filter(|s| webhooks::announces(&s.0));
+        let known: BTreeSet<String> = known.map(|s| webhooks::id(&s.0)).collect();
+        let standing = entries_of(found).filter(|e| {
+            e["name"]
+                .as_str()
+                .is_some_and(|n| webhooks::announced(n).is_none())
+        });
+        if ids(standing) == known {
+            return seen;
+        }
+        self.caches.sets.refresh().await;
+        self.seen_since.clone_from(version);
+        Seen::of(&self.caches)
+    }
+
+    /// The mutating configuration as last seen.
+    fn found(&self) -> Option<Arc<Stored>> {
+        self.mutating
+            .get(&ObjectKey::cluster(&self.options.mutating_configuration))
+    }
+
+    /// Whether that is not older than what we wrote.
+    fn is_current(&self) -> bool {
+        self.mutating
+            .is_current_for(&ObjectKey::cluster(&self.options.mutating_configuration))
+    }
+
+    /// The proof's entry beside these: as it is where they are as they are, else one of a new state.
+    fn proof(&self, entries: &[Value], found: Option<&Stored>, bundle: &str) -> Value {
+        let client = |path: &str| client_config(&self.options, bundle, path);
+        let namespace = &self.options.namespace;
+        let as_it_is = found.and_then(|f| proof::entry(namespace, f, &client));
+        let unchanged = as_it_is.filter(|proof| {
+            let all: Vec<Value> = entries.iter().chain([proof]).cloned().collect();
+            found.is_some_and(|f| same(&all, &f.body["webhooks"]))
+        });
+        unchanged.unwrap_or_else(|| proof::entry_after(namespace, found, &client))
+    }
+
+    /// Learns whether the API server acts by the configuration as it is stored. False where it has to be asked again.
+    async fn prove(&mut self, actor: Actor) -> bool {
+        let found = self.found().filter(|_| self.is_current());
+        let Some((found, state)) = found.and_then(|f| proof::state(&f).map(|state| (f, state))) else {
+            self.in_force = InForce::default();
+            return true;
+        };
+        let version = &found.metadata.resource_version;
+        if self.in_force.version != *version && actor == Actor::Tidegate {
+            let mut newer = self.mutating.changes();
+            newer.drain();
+            if self
+                .found()
+                .is_none_or(|now| now.metadata.resource_version != *version)
+            {
+                return true;
+            }
+            let proved = tokio::select! {
+                biased;
+                proved = proof::in_force(&self.door, &self.options.namespace, &state) => proved,
+                // Another is to be proved, and this one cannot be any more.
+                _ = newer.next() => return true,
             };
-            set.0.metadata.deletion_timestamp.is_none()
-                && contain(Step::Configure, name, valid).is_ok_and(|valid| valid)
-        };
-        let all = self.caches.sets.snapshot();
-        all.values().filter(usable).cloned().collect()
-    }
-
-    /// Whether the configuration, as last seen, says what we want.
-    fn holds(&self, cache: &Cache<Stored>, name: &str, entries: &[Value]) -> bool {
-        let key = ObjectKey::cluster(name);
-        let found = cache.get(&key).filter(|_| cache.is_current_for(&key));
-        found.is_some_and(|f| same(entries, &f.body["webhooks"]))
+            if let Err(error) = proved {
+                let configuration = &self.options.mutating_configuration;
+                tracing::warn!(error, configuration, "stored, but not seen in force");
+                self.in_force = InForce::default();
+                return false;
+            }
+            self.in_force = InForce {
+                ids: ids(entries_of(&found)),
+                version: version.clone(),
+            };
+        }
+        self.announcements.are_in_force(&self.in_force.ids);
+        true
     }
 
     /// Entries of the mutating configuration, and those of the validating.
-    fn wanted(&self, sets: &[Arc<Set>], bundle: &str) -> (Vec<Value>, Vec<Value>) {
-        let config = |path: &str| client_config(&self.options, bundle, path);
+    fn wanted(&mut self, seen: &Seen, found: Option<&Stored>, bundle: &str) -> (Vec<Value>, Vec<Value>) {
+        self.with_options(bundle, |this, options| {
+            let sets: Vec<_> = seen.usable.iter().map(|s| &*s.0).collect();
+            let (mutate, validate) = for_sidecarsets(options);
+            let mut entries = desired(&sets, options);
+            entries.push(mutate);
+            entries.extend(this.announcements.kept(found, &seen.stored, options));
+            (entries, vec![validate])
+        })
+    }
+
+    fn with_options<T>(&mut self, bundle: &str, make: impl FnOnce(&mut Self, &WebhookOptions<'_>) -> T) -> T {
+        let of = self.options.clone();
+        let config = |path: &str| client_config(&of, bundle, path);
         let excluded: Vec<String> = {
-            let mut all = self.options.excluded.clone();
-            all.insert(self.options.namespace.clone());
+            let mut all = of.excluded.clone();
+            all.insert(of.namespace.clone());
             all.into_iter().collect()
         };
         let options = WebhookOptions {
@@ -243,30 +327,39 @@ impl Keeper {
             excluded_namespaces: &excluded,
             timeout_seconds: TIMEOUT_SECONDS,
         };
-        let sets: Vec<_> = sets.iter().map(|s| &*s.0).collect();
-        let (mutate, validate) = for_sidecarsets(&options);
-        let mut entries = desired(&sets, &options);
-        entries.push(mutate);
-        (entries, vec![validate])
+        make(self, &options)
     }
 
+    async fn write_mutating(&self, found: Option<&Stored>, entries: Vec<Value>) -> Result<(), ApiError> {
+        let (resource, name) = (
+            &MUTATING_WEBHOOK_CONFIGURATIONS,
+            &self.options.mutating_configuration,
+        );
+        self.write(&self.mutating, resource, name, found, entries).await
+    }
+
+    /// Writes what is not so already, over `found` and nothing else.
     async fn write(
         &self,
         cache: &Cache<Stored>,
         resource: &Resource,
         name: &str,
+        found: Option<&Stored>,
         entries: Vec<Value>,
     ) -> Result<(), ApiError> {
-        let key = ObjectKey::cluster(name);
-        let found = cache.get(&key);
-        if !cache.is_current_for(&key) || self.holds(cache, name, &entries) {
+        let as_wanted = found.is_some_and(|f| same(&entries, &f.body["webhooks"]));
+        if as_wanted || !cache.is_current_for(&ObjectKey::cluster(name)) {
             return Ok(());
         }
         let mut object = json!({"apiVersion": resource.api_version(), "kind": resource.kind,
             "metadata": {"name": name}, "webhooks": entries});
-        match &found {
-            // Bound to the object there is: one that an uninstall removes meanwhile must not come back.
-            Some(found) => object["metadata"]["uid"] = json!(found.metadata.uid),
+        match found {
+            // Bound to the object there is: one that an uninstall removes meanwhile must not come back. And to what we
+            // have seen of it: another replica may have announced a SidecarSet since.
+            Some(found) => {
+                object["metadata"]["uid"] = json!(found.metadata.uid);
+                object["metadata"]["resourceVersion"] = json!(found.metadata.resource_version);
+            }
             None if !self.options.install => return Ok(()),
             None => {}
         }
@@ -276,52 +369,8 @@ impl Keeper {
     }
 }
 
-/// Whether the entries there are say all we want, and no more; the API server adds defaults.
-fn same(wanted: &[Value], found: &Value) -> bool {
-    let Some(found) = found.as_array() else {
-        return wanted.is_empty();
-    };
-    wanted.len() == found.len()
-        && wanted
-            .iter()
-            .all(|w| found.iter().any(|f| f["name"] == w["name"] && holds(w, f)))
-        && found.iter().all(|f| {
-            let wanted = wanted.iter().find(|w| w["name"] == f["name"]);
-            // Fields we stopped setting must go.
-            wanted.is_some_and(|w| w.get("matchConditions").is_some() == f.get("matchConditions").is_some())
-        })
-}
-
-fn holds(wanted: &Value, found: &Value) -> bool {
-    match (wanted, found) {
-        (Value::Object(w), Value::Object(f)) => {
-            w.iter()
-                .all(|(k, v)| f.get(k).is_some_and(|f| holds(v, f)) || v.is_null())
-                && (!is_selector(w, f) || w.len() == f.len())
-        }
-        (Value::Array(w), Value::Array(f)) => w.len() == f.len() && w.iter().zip(f).all(|(w, f)| holds(w, f)),
-        (w, f) => w == f,
-    }
-}
-
-/// Nothing is defaulted in a selector or a client configuration: more than we want is different.
-fn is_selector(w: &serde_json::Map<String, Value>, f: &serde_json::Map<String, Value>) -> bool {
-    let marks = ["matchLabels", "matchExpressions", "caBundle"];
-    marks.iter().any(|k| w.contains_key(*k) || f.contains_key(*k))
-}
-
-/// How the API server reaches a path of ours.
-fn client_config(options: &Options, bundle: &str, path: &str) -> Value {
-    let mut config = match &options.webhook {
-        Webhook::Url(url) => json!({"url": format!("{}{path}", url.trim_end_matches('/'))}),
-        Webhook::Service { name, port } => json!({"service":
-            {"namespace": options.namespace, "name": name, "path": path, "port": port}}),
-    };
-    if !bundle.is_empty() {
-        use base64::Engine as _;
-        config["caBundle"] = json!(base64::engine::general_purpose::STANDARD.encode(bundle));
-    }
-    config
+fn never() -> Instant {
+    Instant::now() + Duration::from_secs(24 * 3600)
 }
 
 async fn apply(

@@ -2,10 +2,9 @@
 //! pods was seen to hold it, and we can answer.
 use model::decision::{Condition, WaitingOn};
 use model::sidecarset::SidecarSet;
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
-use workload::sidecarset::webhooks::FailurePolicy;
+use workload::sidecarset::webhooks::{announces, coverage};
 
 /// Told by the admission side, read by the side that writes status.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub(super) struct Injection {
 pub(super) type InjectionSender = watch::Sender<Injection>;
 pub(super) type InjectionReceiver = watch::Receiver<Injection>;
 
-/// The configuration as observed was made from these; none where it is not as wanted.
+/// The API server was heard to act by a configuration that was made from these.
 pub(super) fn covers<'a>(told: &InjectionSender, sets: impl Iterator<Item = &'a SidecarSet>) {
     let covered: BTreeMap<String, String> = sets.map(|s| (s.metadata.name.clone(), coverage(s))).collect();
     told.send_if_modified(|state| {
@@ -62,6 +61,11 @@ impl Injection {
         (Condition::new("InjectionReady", true, "InForce", ""), None)
     }
 
+    /// Whether the API server was heard to ask about all pods of this SidecarSet that it is to ask about.
+    pub fn is_in_force(&self, set: &SidecarSet) -> bool {
+        !announces(set) || self.covered.get(&set.metadata.name) == Some(&coverage(set))
+    }
+
     /// SidecarSets about which something else holds than in `before`.
     pub fn changed_since(&self, before: &Self) -> BTreeSet<String> {
         let names = self.covered.keys().chain(before.covered.keys());
@@ -72,23 +76,11 @@ impl Injection {
     }
 }
 
-/// All of a SidecarSet that its webhook entry is made from: an image changes nothing.
-fn coverage(set: &SidecarSet) -> String {
-    let spec = &set.spec;
-    json!([
-        set.metadata.uid,
-        spec.selector,
-        spec.namespace_selector,
-        spec.injection_strategy.paused,
-        format!("{:?}", FailurePolicy::of(set)),
-    ])
-    .to_string()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use serde_json::json;
 
     fn set(selector: &str, image: &str) -> SidecarSet {
         let whole = json!({"metadata": {"name": "log", "uid": "u"}, "spec": {

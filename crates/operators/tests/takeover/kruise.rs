@@ -326,6 +326,7 @@ impl Reviewer for Webhook {
             sets: &prepared,
             namespace_labels: &|_| Some(labels.clone()),
             excluded_namespaces: &BTreeSet::new(),
+            asked_for: &[],
             now: model::time::Clock::now(&SystemClock),
             draw: 0,
         };

@@ -2,7 +2,7 @@
 mod conversion;
 mod envelope;
 
-use super::inject::{Denied, InjectInput, inject};
+use super::inject::{Denied, InjectInput, inject, matching};
 use super::prepare::PreparedSidecarSet;
 use super::validate::{self, ValidateInput};
 use super::{default, webhooks};
@@ -24,6 +24,9 @@ pub struct PodWorld<'a> {
     pub namespace_labels: &'a dyn Fn(&str) -> Option<NamespaceLabels>,
     /// Never matched: our own namespace and the configured ones.
     pub excluded_namespaces: &'a BTreeSet<String>,
+    /// Those whose entry the API server asked by: to its knowledge at least one of them selects the pod. None where
+    /// the path does not say.
+    pub asked_for: &'a [&'a str],
     pub now: Timestamp,
     pub draw: u64,
 }
@@ -33,6 +36,36 @@ pub struct PodWorld<'a> {
 pub struct Reviewed {
     pub body: Vec<u8>,
     pub outcome: Outcome,
+    /// What the caller has to look at before this may be sent.
+    pub before_sending: Option<BeforeSending>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum BeforeSending {
+    /// By what we know of its namespace none of the SidecarSets that were asked for selects the pod: what we know may
+    /// be old. To be read anew, and the pod reviewed again.
+    NamespaceInDoubt(String),
+    /// This SidecarSet may be stored with the answer: its pods are to be asked about from then on.
+    Announce(Box<SidecarSet>),
+}
+
+impl Reviewed {
+    fn new(body: Vec<u8>, outcome: Outcome) -> Self {
+        Self {
+            body,
+            outcome,
+            before_sending: None,
+        }
+    }
+
+    /// The same consent with a warning.
+    #[must_use]
+    pub fn warned(self, warning: &str) -> Self {
+        Self {
+            body: envelope::warned(self.body, warning),
+            ..self
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -76,22 +109,29 @@ pub fn review_pod(body: &[u8], world: &PodWorld<'_>) -> Reviewed {
         now: world.now,
         draw: world.draw,
     };
+    let in_doubt = |injected: &[String]| {
+        let asked_for = |name: &str| world.asked_for.contains(&name);
+        !world.asked_for.is_empty()
+            && !injected.iter().any(|name| asked_for(name))
+            && !matching(&input).iter().any(|set| asked_for(&set.name))
+    };
     match inject(&input) {
         Ok(done) => {
+            let before_sending =
+                in_doubt(&done.injected).then(|| BeforeSending::NamespaceInDoubt(namespace.to_owned()));
             let warnings: Vec<String> = done.skipped.iter().map(Denied::to_string).collect();
             let body = answer.allowed(&done.patch, &warnings);
-            if done.patch.is_empty() && done.skipped.is_empty() {
-                return Reviewed {
-                    body,
-                    outcome: Outcome::Untouched,
-                };
-            }
-            Reviewed {
-                body,
-                outcome: Outcome::Changed {
+            let outcome = match done.patch.is_empty() && done.skipped.is_empty() {
+                true => Outcome::Untouched,
+                false => Outcome::Changed {
                     sets: done.injected,
                     skipped: done.skipped,
                 },
+            };
+            Reviewed {
+                body,
+                outcome,
+                before_sending,
             }
         }
         Err(denied) => refused(&answer, 500, denied.to_string()),
@@ -125,10 +165,7 @@ pub fn review_mutate(body: &[u8], revisions: &[super::revision::Revision]) -> Re
             skipped: Vec::new(),
         },
     };
-    Reviewed {
-        body: answer.allowed(&patch, &[]),
-        outcome,
-    }
+    Reviewed::new(answer.allowed(&patch, &[]), outcome)
 }
 
 /// What validating a SidecarSet depends on beside it.
@@ -180,6 +217,7 @@ pub fn review_validate(body: &[u8], world: &SidecarSetWorld<'_>) -> Reviewed {
         None => Reviewed {
             body: answer.allowed(&[], &verdict.warnings),
             outcome: Outcome::Untouched,
+            before_sending: (!request.dry_run).then(|| BeforeSending::Announce(Box::new(new))),
         },
         Some(message) => refused(&answer, 500, message),
     }
@@ -187,7 +225,7 @@ pub fn review_validate(body: &[u8], world: &SidecarSetWorld<'_>) -> Reviewed {
 
 /// The review a path asks for, where the caller has everything at hand.
 pub fn review(path: &str, body: &[u8], pods: &PodWorld<'_>, sets: &SidecarSetWorld<'_>) -> Option<Reviewed> {
-    match path {
+    match webhooks::known(path)? {
         webhooks::POD_PATH => Some(review_pod(body, pods)),
         webhooks::MUTATE_PATH => Some(review_mutate(body, sets.revisions)),
         webhooks::VALIDATE_PATH => Some(review_validate(body, sets)),
@@ -197,17 +235,11 @@ pub fn review(path: &str, body: &[u8], pods: &PodWorld<'_>, sets: &SidecarSetWor
 }
 
 fn untouched(answer: &Answer<'_>) -> Reviewed {
-    Reviewed {
-        body: answer.allowed(&[], &[]),
-        outcome: Outcome::Untouched,
-    }
+    Reviewed::new(answer.allowed(&[], &[]), Outcome::Untouched)
 }
 
 fn refused(answer: &Answer<'_>, code: u16, message: String) -> Reviewed {
-    Reviewed {
-        body: answer.denied(code, &message),
-        outcome: Outcome::Denied(message),
-    }
+    Reviewed::new(answer.denied(code, &message), Outcome::Denied(message))
 }
 
 fn malformed(why: String) -> Reviewed {
@@ -216,10 +248,7 @@ fn malformed(why: String) -> Reviewed {
         api_version: "admission.k8s.io/v1",
     }
     .denied(400, &why);
-    Reviewed {
-        body,
-        outcome: Outcome::Malformed(why),
-    }
+    Reviewed::new(body, Outcome::Malformed(why))
 }
 
 #[cfg(test)]

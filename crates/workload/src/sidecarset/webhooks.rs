@@ -4,10 +4,14 @@
 //! there), its object selection as exact as the API allows: the selector itself where one SidecarSet is behind
 //! the entry, a CEL condition over the pod's labels where several are. A pod that none of them can match is
 //! created without a call, whether we are alive or not.
+mod standing_for;
+
 use model::selector::{LabelExpression, LabelSelector, Selector};
 use model::sidecarset::{SidecarSet, keys};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+pub use standing_for::{announced, coverage, digest, id, ids};
 
 /// What happens to the pods of a SidecarSet while no webhook answers (annotation `tidegate.dev/failure-policy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,12 +50,18 @@ pub struct WebhookOptions<'a> {
     pub timeout_seconds: u32,
 }
 
+/// Of entries for pods; what follows it says for which SidecarSets ([`ids`]).
 pub const POD_PATH: &str = "/mutate-pod";
 pub const MUTATE_PATH: &str = "/mutate-apps-kruise-io-sidecarset";
 pub const VALIDATE_PATH: &str = "/validate-apps-kruise-io-sidecarset";
 pub const CONVERT_PATH: &str = "/convert";
-/// All that is answered.
-pub const PATHS: [&str; 4] = [POD_PATH, MUTATE_PATH, VALIDATE_PATH, CONVERT_PATH];
+
+/// Which of our paths this is, whatever SidecarSets it names; `None` where we answer nothing.
+pub fn known(path: &str) -> Option<&'static str> {
+    let whole = [MUTATE_PATH, VALIDATE_PATH, CONVERT_PATH];
+    let pods = || ids(path).map(|_| POD_PATH);
+    whole.into_iter().find(|known| *known == path).or_else(pods)
+}
 
 /// SidecarSets behind one entry at most; keeps its CEL condition far below the cost limit.
 const SETS_PER_ENTRY: usize = 32;
@@ -74,33 +84,45 @@ pub fn desired(sets: &[&SidecarSet], options: &WebhookOptions<'_>) -> Vec<Value>
         candidates.sort_by(|a, b| a.name.cmp(b.name));
         let id = super::hash::safe_encode(&format!("{:08x}", fnv(&namespaces)));
         for (n, chunk) in candidates.chunks(SETS_PER_ENTRY).enumerate() {
-            let name = format!(
-                "pods-{}-{id}-{n}.sidecarset.tidegate.dev",
-                policy.as_str().to_lowercase()
-            );
+            let name = standing_for::name(policy, &id, n);
             entries.push(entry(&name, policy, chunk, options));
         }
     }
     entries
 }
 
+/// Whether there is anything to ask about for this SidecarSet.
+pub fn announces(set: &SidecarSet) -> bool {
+    Candidate::of(set).is_some()
+}
+
+/// The entry of one SidecarSet that is about to be stored: pods created right after it are asked about already.
+/// `None` where it injects into no pod.
+pub fn announcement(set: &SidecarSet, options: &WebhookOptions<'_>) -> Option<Value> {
+    let candidate = Candidate::of(set)?;
+    let name = standing_for::announced_name(&candidate.id);
+    Some(entry(&name, FailurePolicy::of(set), &[candidate], options))
+}
+
 /// The entry for SidecarSets themselves, of the mutating and of the validating configuration.
 pub fn for_sidecarsets(options: &WebhookOptions<'_>) -> (Value, Value) {
     let rule = json!([{"apiGroups": ["apps.kruise.io"], "apiVersions": ["v1alpha1", "v1beta1"],
         "operations": ["CREATE", "UPDATE"], "resources": ["sidecarsets"], "scope": "*"}]);
-    let webhook = |name: &str, path: &str| {
+    let webhook = |name: &str, path: &str, side_effects: &str| {
         json!({"name": name, "admissionReviewVersions": ["v1"], "clientConfig": (options.client_config)(path),
-            "failurePolicy": "Fail", "matchPolicy": "Equivalent", "rules": rule, "sideEffects": "None",
+            "failurePolicy": "Fail", "matchPolicy": "Equivalent", "rules": rule, "sideEffects": side_effects,
             "timeoutSeconds": options.timeout_seconds})
     };
     (
-        webhook("msidecarset.kb.io", MUTATE_PATH),
-        webhook("vsidecarset.kb.io", VALIDATE_PATH),
+        webhook("msidecarset.kb.io", MUTATE_PATH, "None"),
+        // One that may be stored is announced: see `announcement`.
+        webhook("vsidecarset.kb.io", VALIDATE_PATH, "NoneOnDryRun"),
     )
 }
 
 struct Candidate<'a> {
     name: &'a str,
+    id: String,
     selector: &'a LabelSelector,
     namespaces: Option<&'a LabelSelector>,
 }
@@ -116,6 +138,7 @@ impl<'a> Candidate<'a> {
             && spec.namespace_selector.as_ref().is_none_or(valid);
         injects.then_some(Self {
             name: &set.metadata.name,
+            id: id(set),
             selector,
             namespaces: spec.namespace_selector.as_ref(),
         })
@@ -126,7 +149,7 @@ fn entry(name: &str, policy: FailurePolicy, sets: &[Candidate<'_>], options: &We
     let mut out = json!({
         "name": name,
         "admissionReviewVersions": ["v1"],
-        "clientConfig": (options.client_config)(POD_PATH),
+        "clientConfig": (options.client_config)(&standing_for::path(sets.iter().map(|s| &*s.id))),
         "failurePolicy": policy.as_str(),
         "matchPolicy": "Equivalent",
         "reinvocationPolicy": "Never",
@@ -192,14 +215,6 @@ fn fnv(text: &str) -> u32 {
     text.bytes().fold(2_166_136_261, |h: u32, b| {
         (h ^ u32::from(b)).wrapping_mul(16_777_619)
     })
-}
-
-/// Names of the pod entries in a configuration, for telling ours from others'.
-pub fn is_pod_entry(entry: &Map<String, Value>) -> bool {
-    entry
-        .get("name")
-        .and_then(Value::as_str)
-        .is_some_and(|n| n.ends_with(".sidecarset.tidegate.dev"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod announcing;
 mod events;
 mod former_leader;
 mod missed;

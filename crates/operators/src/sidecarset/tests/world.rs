@@ -2,12 +2,17 @@
 use crate::{Metrics, Options, Webhook, sidecarset::Operator};
 use bytes::Bytes;
 use cluster::lease::TokioBootClock;
-use cluster::resource::{EVENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, SIDECAR_SETS};
+use cluster::resource::{
+    EVENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, SIDECAR_SETS, VALIDATING_WEBHOOK_CONFIGURATIONS,
+};
 use cluster::{Clocks, Door, DoorOptions, PatchKind};
-use embedded::{ApiServer, Config, UserInfo};
+use embedded::{ApiServer, Config, ResponseBody, UserInfo};
+use futures::{Stream, StreamExt as _};
+use http_body_util::Full;
 use model::time::{Clock, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -31,6 +36,7 @@ pub struct World {
     pub metrics: Arc<Metrics>,
     pub options: Options,
     running: Option<(CancellationToken, JoinHandle<()>)>,
+    deaf: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 impl World {
@@ -71,6 +77,7 @@ impl World {
             metrics,
             options,
             running: None,
+            deaf: None,
         }
     }
 
@@ -80,11 +87,39 @@ impl World {
         world
     }
 
+    /// An operator that leads: another stands by.
+    pub async fn with_leader() -> World {
+        let mut world = Self::empty().await;
+        world.options.lease = Some("tidegate-operator".to_owned());
+        world.operate().await;
+        world
+    }
+
     pub async fn operate(&mut self) {
-        let operator = Operator::start(self.door.clone(), self.options.clone(), self.metrics.clone())
+        self.running = Some(self.start(self.door.clone(), self.options.clone()).await);
+        self.until("the webhook of SidecarSets is there", async |w| {
+            let name = &w.options.mutating_configuration;
+            let there = w
+                .door
+                .get(&cluster::resource::MUTATING_WEBHOOK_CONFIGURATIONS, None, name)
+                .await;
+            there.ok().map(drop)
+        })
+        .await;
+    }
+
+    /// An operator that answers all reviews from now on.
+    async fn start(&self, door: Door, options: Options) -> (CancellationToken, JoinHandle<()>) {
+        let operator = Operator::start(door, options, self.metrics.clone())
             .await
             .unwrap();
         let admission = operator.admission();
+        let stop = CancellationToken::new();
+        let told = stop.clone();
+        let task = tokio::spawn(async move {
+            operator.run(told.cancelled_owned()).await.unwrap();
+        });
+        admission.ready().await;
         let handler: embedded::WebhookHandler = Arc::new(move |request| {
             let admission = admission.clone();
             Box::pin(async move {
@@ -95,21 +130,55 @@ impl World {
             })
         });
         self.server.register_webhook_service(HOST, handler);
-        let stop = CancellationToken::new();
-        let told = stop.clone();
-        let task = tokio::spawn(async move {
-            operator.run(told.cancelled_owned()).await.unwrap();
+        (stop, task)
+    }
+
+    /// A second replica answers all reviews from now on. It has read what there is, and no watch of this resource tells
+    /// it anything more.
+    pub async fn answer_by_one_who_hears_nothing_of(&mut self, resource: &str) {
+        let service = self.server.service(UserInfo::admin());
+        let path = format!("/{resource}");
+        let service = tower::service_fn(move |request: http::Request<Full<Bytes>>| {
+            let service = service.clone();
+            let uri = request.uri().clone();
+            let deaf = uri.path().ends_with(&path);
+            async move {
+                let mut answer = service.answer(request).await;
+                if deaf && let ResponseBody::Stream(events) = answer.body_mut() {
+                    let events = std::mem::replace(events, Box::pin(futures::stream::empty()));
+                    let lists = uri.query().is_some_and(|q| q.contains("sendInitialEvents=true"));
+                    *answer.body_mut() = ResponseBody::Stream(Box::pin(only_the_list(events, lists)));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
-        self.running = Some((stop, task));
-        self.until("the webhook of SidecarSets is there", async |w| {
-            let name = &w.options.mutating_configuration;
-            let there = w
-                .door
-                .get(&cluster::resource::MUTATING_WEBHOOK_CONFIGURATIONS, None, name)
-                .await;
-            there.ok().map(drop)
-        })
-        .await;
+        let options = self.door.options().clone();
+        let door = Door::in_process_with(service, options);
+        let mut options = self.options.clone();
+        options.identity = "second".to_owned();
+        let running = self.start(door, options).await;
+        self.deaf = Some(running);
+    }
+
+    /// A webhook of somebody else refuses every SidecarSet.
+    pub async fn refuse_sidecarsets_after_us(&self) {
+        let handler: embedded::WebhookHandler = Arc::new(|request| {
+            Box::pin(async move {
+                let review: Value = serde_json::from_slice(&request.body).unwrap();
+                let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {
+                    "uid": review["request"]["uid"], "allowed": false, "status": {"code": 403, "message": "not today"}}});
+                Ok(Bytes::from(answer.to_string()))
+            })
+        });
+        self.server.register_webhook_service("another.test", handler);
+        let configuration = json!({"apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "zzz"},
+            "webhooks": [{"name": "refuses.another.test", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                "clientConfig": {"url": "https://another.test/"},
+                "rules": [{"apiGroups": ["apps.kruise.io"], "apiVersions": ["*"], "operations": ["CREATE"],
+                    "resources": ["sidecarsets"]}]}]});
+        let webhooks = &VALIDATING_WEBHOOK_CONFIGURATIONS;
+        self.door.create(webhooks, None, &configuration).await.unwrap();
     }
 
     /// As a crash would: nothing is given back.
@@ -175,10 +244,8 @@ impl World {
         .await;
     }
 
-    /// Ready pods of a SidecarSet that is in force.
+    /// Ready pods of a SidecarSet.
     pub async fn create_pods(&self, set: &str, names: &[&str]) {
-        self.until_condition(set, "InjectionReady", "True", "InForce")
-            .await;
         for name in names {
             let pod = json!({"apiVersion": "v1", "kind": "Pod",
                 "metadata": {"name": name, "namespace": "apps", "labels": {"app": set}},
@@ -258,3 +325,16 @@ impl World {
         found.into_iter().map(|(_, reason)| reason).collect()
     }
 }
+
+/// The events of a watch up to the end of the list it begins with, and then silence.
+fn only_the_list(events: impl Stream<Item = Bytes>, lists: bool) -> impl Stream<Item = Bytes> {
+    let mut ended = !lists;
+    let first = events.take_while(move |event| {
+        let more = !ended;
+        ended |= event.windows(END.len()).any(|part| part == END);
+        std::future::ready(more)
+    });
+    first.chain(futures::stream::pending())
+}
+
+const END: &[u8] = b"k8s.io/initial-events-end";

@@ -46,10 +46,7 @@ pub fn review_conversion(body: &[u8]) -> Reviewed {
     let count = objects.len();
     let response = json!({"uid": request.uid, "result": {"status": "Success"}, "convertedObjects": objects});
     let outcome = if count == 0 { Outcome::Untouched } else { changed() };
-    Reviewed {
-        body: write(version, response),
-        outcome,
-    }
+    Reviewed::new(write(version, response), outcome)
 }
 
 fn changed() -> Outcome {
@@ -62,10 +59,7 @@ fn changed() -> Outcome {
 fn failed(version: &str, uid: &str, message: String) -> Reviewed {
     let response =
         json!({"uid": uid, "result": {"status": "Failure", "message": message}, "convertedObjects": []});
-    Reviewed {
-        body: write(version, response),
-        outcome: Outcome::Denied(message),
-    }
+    Reviewed::new(write(version, response), Outcome::Denied(message))
 }
 
 fn write(version: &str, response: Value) -> Vec<u8> {

@@ -21,6 +21,7 @@ pub(super) struct Request {
     pub name: String,
     pub object: Value,
     pub old_object: Value,
+    pub dry_run: bool,
 }
 
 impl Request {
@@ -40,6 +41,7 @@ impl Request {
             name: request.name,
             object: request.object,
             old_object: request.old_object,
+            dry_run: request.dry_run,
         })
     }
 
@@ -102,6 +104,19 @@ impl<'a> Answer<'a> {
         };
         serde_json::to_vec(&review).unwrap_or_default()
     }
+}
+
+/// A consent of ours with one more warning.
+pub(super) fn warned(body: Vec<u8>, warning: &str) -> Vec<u8> {
+    let Ok(mut review) = serde_json::from_slice::<Value>(&body) else {
+        return body;
+    };
+    let warning = json!(shortened(warning));
+    match &mut review["response"]["warnings"] {
+        Value::Array(warnings) => warnings.insert(0, warning),
+        none => *none = json!([warning]),
+    }
+    review.to_string().into_bytes()
 }
 
 /// Adds and replacements that make `before` into `after`, which has at least the members of `before`: objects are
@@ -181,6 +196,8 @@ struct WireRequest {
     object: Value,
     #[serde(default)]
     old_object: Value,
+    #[serde(default, deserialize_with = "null_default")]
+    dry_run: bool,
 }
 
 #[derive(Deserialize, Default)]

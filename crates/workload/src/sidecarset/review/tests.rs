@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod before_sending;
+
 use super::*;
 use base64::Engine;
 use model::sidecarset::{V1ALPHA1, V1BETA1};
@@ -39,6 +41,7 @@ fn pod_answer(body: &[u8], sets: &[Arc<PreparedSidecarSet>], excluded: &[&str]) 
         sets,
         namespace_labels: &|_| Some(labels.clone()),
         excluded_namespaces: &excluded.iter().map(|n| (*n).to_owned()).collect(),
+        asked_for: &[],
         now: "2026-11-21T12:00:00Z".parse().unwrap(),
         draw: 1,
     };

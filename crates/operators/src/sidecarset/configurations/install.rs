@@ -1,0 +1,61 @@
+//! What is installed once: our namespace, and the CRD that we convert.
+use super::{CRD_NAME, apply, client_config};
+use crate::sidecarset::shift;
+use crate::{OperatorError, Options};
+use cluster::resource::{CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES};
+use cluster::{ApiError, Door};
+use serde_json::{Value, json};
+use std::time::Duration;
+use workload::sidecarset::webhooks::CONVERT_PATH;
+use workload::takeover::Actor;
+
+/// Field manager of what is installed once.
+const INSTALLER: &str = "tidegate-installer";
+
+/// Creates our namespace and the CRD where they are missing or differ, and waits until the kind is served.
+pub(in crate::sidecarset) async fn install(door: &Door, options: &Options) -> Result<(), OperatorError> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |source: ApiError| OperatorError::Install { what, source }
+    };
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": options.namespace}});
+    apply(door, &NAMESPACES, &options.namespace, &namespace, INSTALLER)
+        .await
+        .map_err(failed("the namespace"))?;
+    // Kruise's manager would take its CRD back; and what it has is enough to stand by.
+    if shift::actor_now(door, options)
+        .await
+        .map_err(failed("who runs SidecarSets"))?
+        == Actor::Kruise
+    {
+        return Ok(());
+    }
+    let mut crd: Value =
+        serde_yaml_ng::from_str(model::sidecarset::CRD).map_err(|e| OperatorError::Malformed {
+            what: "the CustomResourceDefinition".to_owned(),
+            reason: e.to_string(),
+        })?;
+    crd["spec"]["conversion"]["webhook"]["clientConfig"] = client_config(options, "", CONVERT_PATH);
+    apply(door, &CUSTOM_RESOURCE_DEFINITIONS, CRD_NAME, &crd, INSTALLER)
+        .await
+        .map_err(failed("the CRD"))?;
+    for _ in 0..100 {
+        let found = door
+            .get(&CUSTOM_RESOURCE_DEFINITIONS, None, CRD_NAME)
+            .await
+            .map_err(failed("the CRD"))?;
+        let conditions = found["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        if conditions
+            .iter()
+            .any(|c| c["type"] == "Established" && c["status"] == "True")
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tracing::warn!("the CRD is not established yet");
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Pods that are created right after their SidecarSet, whoever answers for it.
+use super::world::World;
+use cluster::resource::{MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, PODS, SIDECAR_SETS};
+use cluster::{DeleteOptions, PatchKind};
+use serde_json::{Value, json};
+
+impl World {
+    async fn containers_of_a_new_pod(&self, name: &str, labels: Value) -> Vec<String> {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "apps", "labels": labels},
+            "spec": {"automountServiceAccountToken": false, "containers": [{"name": "main", "image": "main:1"}]}});
+        let made = self.door.create(&PODS, Some("apps"), &pod).await.unwrap();
+        let containers = made["spec"]["containers"].as_array().unwrap();
+        let name = |c: &Value| c["name"].as_str().unwrap().to_owned();
+        containers.iter().map(name).collect()
+    }
+
+    /// But the one that says which state of the configuration it is.
+    async fn entries(&self) -> Vec<Value> {
+        let name = &self.options.mutating_configuration;
+        let found = self
+            .door
+            .get(&MUTATING_WEBHOOK_CONFIGURATIONS, None, name)
+            .await
+            .unwrap();
+        let mut entries = found["webhooks"].as_array().cloned().unwrap_or_default();
+        entries.retain(|e| e["name"] != "in-force.tidegate.dev");
+        entries
+    }
+
+    async fn announced(&self) -> usize {
+        let entries = self.entries().await;
+        let is = |e: &&Value| e["name"].as_str().is_some_and(|n| n.starts_with("announced-"));
+        entries.iter().filter(is).count()
+    }
+}
+
+const BOTH: [&str; 2] = ["side", "main"];
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_created_right_after_its_sidecarset_has_its_sidecar() {
+    let world = World::with_operator().await;
+    for n in 0..5 {
+        let set = format!("web{n}");
+        world.create_set(&set, json!(1)).await;
+        assert_eq!(
+            world.containers_of_a_new_pod(&set, json!({"app": set})).await,
+            BOTH,
+            "{set}"
+        );
+    }
+    world
+        .until("nothing is announced any more", async |w| {
+            (w.announced().await == 0).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_selector_that_grows_covers_the_next_pod_and_so_does_an_end_of_a_pause() {
+    let world = World::with_operator().await;
+    world.create_set("web", json!(1)).await;
+    let selector = json!({"matchLabels": null, "matchExpressions": [{"key": "tier", "operator": "Exists"}]});
+    world
+        .patch_set("web", json!({"spec": {"selector": selector}}))
+        .await;
+    assert_eq!(
+        world.containers_of_a_new_pod("a", json!({"tier": "x"})).await,
+        BOTH
+    );
+    for (paused, containers) in [(true, &["main"][..]), (false, &BOTH[..])] {
+        let strategy = json!({"spec": {"injectionStrategy": {"paused": paused}}});
+        world.patch_set("web", strategy).await;
+        if paused {
+            world
+                .until_condition("web", "InjectionReady", "False", "InjectionPaused")
+                .await;
+        }
+        let name = format!("paused-{paused}");
+        let found = world.containers_of_a_new_pod(&name, json!({"tier": "x"})).await;
+        assert_eq!(found, containers, "paused: {paused}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_the_same_name_made_again_is_not_taken_for_the_one_that_is_gone() {
+    let mut world = World::with_leader().await;
+    world.create_set("web", json!(1)).await;
+    world
+        .until_condition("web", "InjectionReady", "True", "InForce")
+        .await;
+    world.answer_by_one_who_hears_nothing_of("sidecarsets").await;
+    let gone = DeleteOptions::default();
+    world
+        .door
+        .delete(&SIDECAR_SETS, None, "web", &gone)
+        .await
+        .unwrap();
+    world.create_set("web", json!(1)).await;
+    assert_eq!(
+        world.containers_of_a_new_pod("a", json!({"app": "web"})).await,
+        BOTH
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_has_not_heard_of_a_sidecarset_reads_it_before_it_answers() {
+    let mut world = World::with_leader().await;
+    world.create_set("old", json!(1)).await;
+    world.answer_by_one_who_hears_nothing_of("sidecarsets").await;
+    for n in 0..3 {
+        let set = format!("web{n}");
+        world.create_set(&set, json!(1)).await;
+        assert_eq!(
+            world.containers_of_a_new_pod(&set, json!({"app": set})).await,
+            BOTH,
+            "{set}"
+        );
+        assert_eq!(
+            world
+                .containers_of_a_new_pod(&format!("old{n}"), json!({"app": "old"}))
+                .await,
+            BOTH
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_hears_nothing_does_not_undo_what_another_wrote() {
+    let mut world = World::with_leader().await;
+    world.answer_by_one_who_hears_nothing_of("sidecarsets").await;
+    world.create_set("web", json!(1)).await;
+    world
+        .until_condition("web", "InjectionReady", "True", "InForce")
+        .await;
+    let wanted = world.entries().await;
+    world.rest(600).await;
+    assert_eq!(world.entries().await, wanted);
+    assert_eq!(world.announced().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_a_namespace_has_just_got_is_seen() {
+    let mut world = World::with_leader().await;
+    let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}},
+            "namespaceSelector": {"matchLabels": {"injected": "yes"}},
+            "containers": [{"name": "side", "image": "side:1"}]}});
+    world.door.create(&SIDECAR_SETS, None, &set).await.unwrap();
+    world.answer_by_one_who_hears_nothing_of("namespaces").await;
+    let label = json!({"metadata": {"labels": {"injected": "yes"}}});
+    let kind = PatchKind::Merge;
+    let labelled = world
+        .door
+        .patch(&NAMESPACES, None, "apps", kind, &label, None)
+        .await;
+    labelled.unwrap();
+    assert_eq!(
+        world.containers_of_a_new_pod("a", json!({"app": "web"})).await,
+        BOTH
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_by_another_after_us_is_forgotten() {
+    let world = World::with_operator().await;
+    let calm = world.entries().await;
+    world.refuse_sidecarsets_after_us().await;
+    let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "side", "image": "side:1"}]}});
+    let refused = world.door.create(&SIDECAR_SETS, None, &set).await.unwrap_err();
+    assert!(refused.message.contains("not today"), "{refused}");
+    assert_eq!(world.announced().await, 1);
+    assert_eq!(
+        world.containers_of_a_new_pod("a", json!({"app": "web"})).await,
+        ["main"]
+    );
+    world.rest(120).await;
+    assert_eq!(world.entries().await, calm);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_announces_nothing() {
+    let world = World::with_operator().await;
+    let calm = world.entries().await;
+    let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "side", "image": "side:1"}]}});
+    let rehearsed = world.door.rehearse_create(&SIDECAR_SETS, None, &set).await;
+    rehearsed.unwrap();
+    assert_eq!(world.entries().await, calm);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_of_which_one_has_not_heard_of_a_deletion_do_not_write_in_turns() {
+    let mut world = World::with_leader().await;
+    world.create_set("web", json!(1)).await;
+    world.create_set("other", json!(1)).await;
+    world
+        .until_condition("other", "InjectionReady", "True", "InForce")
+        .await;
+    world.answer_by_one_who_hears_nothing_of("sidecarsets").await;
+    let gone = DeleteOptions::default();
+    world
+        .door
+        .delete(&SIDECAR_SETS, None, "web", &gone)
+        .await
+        .unwrap();
+    let version = async |w: &World| {
+        let name = &w.options.mutating_configuration;
+        let found = w.door.get(&MUTATING_WEBHOOK_CONFIGURATIONS, None, name).await;
+        found.unwrap()["metadata"]["resourceVersion"].clone()
+    };
+    world.rest(60).await;
+    let then = version(&world).await;
+    world.rest(600).await;
+    assert_eq!(version(&world).await, then);
+    assert_eq!(
+        world.containers_of_a_new_pod("a", json!({"app": "web"})).await,
+        ["main"]
+    );
+    assert_eq!(
+        world.containers_of_a_new_pod("b", json!({"app": "other"})).await,
+        BOTH
+    );
+}

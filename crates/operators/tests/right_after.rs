@@ -1,0 +1,133 @@
+//! Pods created right after their SidecarSet on a real API server, admitted by the replica that does not lead.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use cluster::resource::{
+    LEASES, NAMESPACES, PODS, SERVICE_ACCOUNTS, SIDECAR_SETS, VALIDATING_WEBHOOK_CONFIGURATIONS,
+};
+use cluster::{Door, DoorOptions, PatchKind};
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use testbed::{ApiServer, ApiServerOptions};
+use tidegate_operators::{self as operators, Metrics, Options, Webhook};
+
+const ROUNDS: usize = 25;
+const AT_ONCE: usize = 4;
+
+fn free_port() -> u16 {
+    // Free when we let go of it, and taken again at once.
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    free.local_addr().unwrap().port()
+}
+
+/// `asked`: the port at which the API server asks, whoever listens there.
+fn operate(door: &Door, identity: &str, listen: u16, asked: u16) {
+    let mut options = Options::new("tidegate-system");
+    options.listen = Some(([127, 0, 0, 1], listen).into());
+    options.webhook = Webhook::Url(format!("https://127.0.0.1:{asked}"));
+    options.install = true;
+    options.identity = identity.to_owned();
+    let door = door.clone();
+    tokio::spawn(operators::run(
+        door,
+        options,
+        Arc::new(Metrics::new()),
+        std::future::pending(),
+    ));
+}
+
+async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !look().await {
+        assert!(began.elapsed() < Duration::from_secs(60), "still not: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn containers(door: &Door, name: &str, app: &str) -> usize {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "apps", "labels": {"app": app}},
+        "spec": {"automountServiceAccountToken": false, "containers": [{"name": "main", "image": "main:1"}]}});
+    let made = door.create(&PODS, Some("apps"), &pod).await.unwrap();
+    made["spec"]["containers"].as_array().unwrap().len()
+}
+
+async fn sidecarset_then_pod(door: &Door, name: &str) {
+    let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "containers": [{"name": "side", "image": "side:1"}]}});
+    door.create(&SIDECAR_SETS, None, &set).await.unwrap();
+    assert_eq!(
+        containers(door, name, name).await,
+        2,
+        "right after {name} was created"
+    );
+    let selector = json!({"matchLabels": {"app": format!("{name}-too")}});
+    let patch = json!({"spec": {"selector": selector}});
+    let kind = PatchKind::Merge;
+    let patched = door.patch(&SIDECAR_SETS, None, name, kind, &patch, None).await;
+    patched.unwrap();
+    let app = format!("{name}-too");
+    assert_eq!(
+        containers(door, &app, &app).await,
+        2,
+        "right after the selector of {name} was changed"
+    );
+    let gone = Default::default();
+    door.delete(&SIDECAR_SETS, None, name, &gone).await.unwrap();
+    door.create(&SIDECAR_SETS, None, &set).await.unwrap();
+    let again = format!("{name}-again");
+    assert_eq!(
+        containers(door, &again, name).await,
+        2,
+        "right after {name} was created again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_created_right_after_its_sidecarset_is_injected_by_a_replica_that_only_stands_by() {
+    let dir = std::env::temp_dir().join(format!("tidegate-right-after-{}", std::process::id()));
+    let options = ApiServerOptions::in_dir(&dir);
+    let server = tokio::task::spawn_blocking(move || ApiServer::start(&options));
+    let server = server.await.unwrap().unwrap();
+    let door = async || {
+        let kubeconfig = server.kubeconfig();
+        let door = Door::from_kubeconfig(Some(&kubeconfig), DoorOptions::default()).await;
+        door.unwrap()
+    };
+    let user = door().await;
+    let apps = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}});
+    user.create(&NAMESPACES, None, &apps).await.unwrap();
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": "apps"}});
+    user.create(&SERVICE_ACCOUNTS, Some("apps"), &account)
+        .await
+        .unwrap();
+
+    let asked = free_port();
+    operate(&door().await, "leads", free_port(), asked);
+    until("one leads", async || {
+        let lease = user
+            .get(&LEASES, Some("tidegate-system"), "tidegate-operator")
+            .await;
+        lease.is_ok_and(|l: Value| l["spec"]["holderIdentity"].is_string())
+    })
+    .await;
+    operate(&door().await, "stands-by", asked, asked);
+    until("SidecarSets are reviewed", async || {
+        let name = Options::new("").validating_configuration;
+        let found = user.get(&VALIDATING_WEBHOOK_CONFIGURATIONS, None, &name).await;
+        let entries = found.is_ok_and(|f| f["webhooks"].as_array().is_some_and(|w| !w.is_empty()));
+        let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet",
+            "metadata": {"name": "first"}, "spec": {}});
+        let refused = user.rehearse_create(&SIDECAR_SETS, None, &set).await;
+        entries && refused.is_err_and(|e| e.message.contains("vsidecarset.kb.io"))
+    })
+    .await;
+
+    let names: Vec<String> = (0..ROUNDS).map(|n| format!("web{n}")).collect();
+    futures::stream::iter(&names)
+        .for_each_concurrent(AT_ONCE, |name| sidecarset_then_pod(&user, name))
+        .await;
+    drop(server);
+    let _ = std::fs::remove_dir_all(&dir);
+}
