@@ -25,6 +25,8 @@ pub(crate) use fit::wanted_by_pod;
 use fit::{Demand, Placed};
 
 const IN_FLIGHT: usize = 64;
+/// A pod whose binding was refused, for whatever reason, is tried again after this long.
+const RETRY: Duration = Duration::from_secs(1);
 const NAME: &str = "default-scheduler";
 
 struct Scheduler {
@@ -41,6 +43,8 @@ struct Scheduler {
     owners: BTreeMap<(String, String), u32>,
     waiting: BTreeSet<ObjectKey>,
     bindings: FuturesUnordered<BoxFuture<'static, (ObjectKey, Result<(), ApiError>)>>,
+    /// Pods whose binding was refused, until they are tried again.
+    refused: FuturesUnordered<BoxFuture<'static, ObjectKey>>,
 }
 
 /// Schedules until `shutdown`.
@@ -56,6 +60,7 @@ pub async fn run(door: Door, shared: Shared, clock: Arc<dyn Clock>, shutdown: Ca
         owners: BTreeMap::new(),
         waiting: BTreeSet::new(),
         bindings: FuturesUnordered::new(),
+        refused: FuturesUnordered::new(),
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -82,7 +87,10 @@ impl Scheduler {
             tokio::select! {
                 biased;
                 Some((key, answer)) = self.bindings.next(), if !self.bindings.is_empty() => {
-                    self.bound(&key, answer, &mut worth_trying);
+                    self.bound(&key, answer);
+                }
+                Some(key) = self.refused.next(), if !self.refused.is_empty() => {
+                    worth_trying.insert(key);
                 }
                 key = pods.next() => {
                     let Some(key) = key else { return };
@@ -231,15 +239,17 @@ impl Scheduler {
         }));
     }
 
-    fn bound(&mut self, key: &ObjectKey, answer: Result<(), ApiError>, again: &mut BTreeSet<ObjectKey>) {
+    fn bound(&mut self, key: &ObjectKey, answer: Result<(), ApiError>) {
         let Err(error) = answer else { return };
         tracing::debug!(pod = %key, %error, "not bound");
-        // Whatever it was: what the cache says now decides.
+        // Whatever it was: what the cache says now decides, and what it says when the pod is tried again.
         self.forget(key);
         self.notice(key);
-        if self.waiting.contains(key) && error.is_transient() {
-            again.insert(key.clone());
-        }
+        let key = key.clone();
+        self.refused.push(Box::pin(async move {
+            tokio::time::sleep(RETRY).await;
+            key
+        }));
     }
 
     /// Tells why it waits, if that is not told already.
