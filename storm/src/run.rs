@@ -19,6 +19,8 @@ pub struct Outcome {
     pub stored: Stored,
     /// How often each client wrote each object.
     pub counts: Counts,
+    /// The storage was put back on the way: writes are lost.
+    pub restored: bool,
     /// How often each fault struck.
     pub faults: Vec<(String, usize)>,
     /// Everything that was written by clients of the server until the story was told.
@@ -64,6 +66,7 @@ async fn story_of(setup: &Setup, trace: Option<&Path>) -> Result<Outcome, StormE
         events: history.len(),
         stored: Stored::of(&history),
         counts: Counts::of(&world.faults.written()),
+        restored: !world.backend.past().is_empty(),
         faults: world.faults.struck(),
         written,
     })

@@ -2,7 +2,8 @@
 use crate::StormError;
 use crate::world::World;
 use cluster::resource::{
-    DEPLOYMENTS, MUTATING_WEBHOOK_CONFIGURATIONS, PODS, SIDECAR_SETS, VALIDATING_WEBHOOK_CONFIGURATIONS,
+    DEPLOYMENTS, MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, PODS, SIDECAR_SETS,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
 };
 use cluster::{ApiError, PatchKind};
 use rand::rngs::StdRng;
@@ -111,6 +112,15 @@ pub async fn tell(world: &World, tale: &Tale) -> Result<(), StormError> {
         .await
 }
 
+/// Where the pods live.
+pub(crate) async fn create_namespace(world: &World) -> Result<(), StormError> {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+    insist("creating the namespace", async || {
+        world.user.create(&NAMESPACES, None, &namespace).await
+    })
+    .await
+}
+
 /// Waits until the API server asks the operator about SidecarSets.
 async fn webhooks(world: &World) -> Result<(), StormError> {
     let configurations = [
@@ -193,6 +203,7 @@ impl User<'_> {
             return Ok(());
         }
         self.restores = restores;
+        create_namespace(self.world).await?;
         self.create_set().await?;
         self.declare(&json!({"spec": self.spec})).await?;
         match self.deployed {

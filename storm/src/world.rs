@@ -3,12 +3,10 @@ use crate::StormError;
 use crate::backend::Backend;
 use crate::faults::{Client, Faults, Faulty, Plan, Process};
 use crate::replica::{Replica, Webhooks};
-use crate::story::{NAMESPACE, Tale};
-use cluster::resource::NAMESPACES;
+use crate::story::{self, Tale};
 use cluster::{Door, DoorOptions};
 use embedded::UserInfo;
 use model::time::{Clock, Timestamp};
-use serde_json::json;
 use sim::clock::TokioClock;
 use sim::{Heartbeats, NodesOptions};
 use std::sync::Arc;
@@ -16,6 +14,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const STARTED_AT: i64 = 1_800_000_000;
+/// One stormy seed in so many may see the server's storage put back.
+const RESTORED: u64 = 8;
 
 /// What a run is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,10 +40,27 @@ impl Setup {
         }
     }
 
+    /// Few pods, and still some that wait for others: for the story to be told thousands of times.
+    pub fn small(seed: u64) -> Self {
+        Self {
+            tale: Tale {
+                pods: 5,
+                max_unavailable: 2,
+                first: 2,
+                canaries: 1,
+            },
+            ..Self::calm(seed)
+        }
+    }
+
     pub fn stormy(seed: u64) -> Self {
         Self {
             tale: Tale::drawn(seed),
-            plan: Plan::stormy(),
+            // In some the storage is put back, and what was written since is lost.
+            plan: match seed % RESTORED {
+                0 => Plan::with_restore(),
+                _ => Plan::stormy(),
+            },
             // Every other seed has a successor that waits with full caches.
             replicas: 1 + (seed % 2) as usize,
             ..Self::calm(seed)
@@ -81,12 +98,7 @@ impl World {
             stop: CancellationToken::new(),
             backend,
         };
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-        let made = world.user.create(&NAMESPACES, None, &namespace).await;
-        made.map_err(|source| StormError::Api {
-            what: "the namespace".to_owned(),
-            source: Box::new(source),
-        })?;
+        story::create_namespace(&world).await?;
         world.simulate(Client::Nodes, seed, &clock);
         world.simulate(Client::Controllers, seed, &clock);
         let webhooks = Webhooks::register(&world.backend, &world.faults);

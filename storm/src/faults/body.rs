@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 const LAG: Duration = Duration::from_secs(4);
+const SKIPS_FOR: Duration = Duration::from_secs(10);
 
 /// What befalls a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +23,9 @@ pub enum WatchFault {
     LagOfOthers,
     /// Each event comes twice.
     Twice,
+    /// Events are dropped for a while, and then it ends by an event that says 410: the server's own cache fell
+    /// behind.
+    Skips,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +48,8 @@ pub(super) struct Watching {
     on_the_way: VecDeque<(Instant, Bytes)>,
     lag: Duration,
     twice: bool,
+    /// Nothing more is told, and then it ends.
+    skips_until: Option<Instant>,
     /// It ends after so many more frames.
     ends: Option<(usize, Ending)>,
     source_ended: bool,
@@ -63,6 +69,7 @@ impl Watching {
             on_the_way: VecDeque::new(),
             lag: Duration::ZERO,
             twice: false,
+            skips_until: None,
             ends: None,
             source_ended: false,
             over: false,
@@ -78,6 +85,9 @@ impl Watching {
             WatchFault::LagOfOthers if !self.of_pods => self.lag = LAG,
             WatchFault::LagOfPods | WatchFault::LagOfOthers => {}
             WatchFault::Twice => self.twice = true,
+            WatchFault::Skips => {
+                self.skips_until.get_or_insert(Instant::now() + SKIPS_FOR);
+            }
         }
     }
 
@@ -96,6 +106,9 @@ impl Watching {
             if let Some((0, ending)) = self.ends {
                 return self.end(ending);
             }
+            if self.skips_until.is_some_and(|at| at <= Instant::now()) {
+                return self.end(Ending::Expired);
+            }
             let due = self.on_the_way.front().map(|(at, _)| *at);
             if due.is_some_and(|at| at <= Instant::now()) {
                 let (_, frame) = self.on_the_way.pop_front()?;
@@ -107,6 +120,7 @@ impl Watching {
             if self.source_ended && due.is_none() {
                 return None;
             }
+            let wake = [due, self.skips_until].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 Ok(()) = self.told.changed() => {
@@ -116,6 +130,7 @@ impl Watching {
                     }
                 }
                 frame = self.frames.next(), if !self.source_ended => match frame {
+                    Some(_) if self.skips_until.is_some() => {}
                     Some(frame) => {
                         let at = Instant::now() + self.lag;
                         if self.twice {
@@ -125,7 +140,7 @@ impl Watching {
                     }
                     None => self.source_ended = true,
                 },
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
         }
     }
@@ -143,5 +158,34 @@ impl Watching {
                 Some(Ok(Bytes::from(format!("{expired}\n"))))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_skips_tells_nothing_more_and_ends_by_an_event_that_says_410() {
+        let ticks = futures::stream::unfold(0, |n| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Bytes::from(format!("{n}\n")), n + 1))
+        });
+        let (_told, hears) = watch::channel(None);
+        let mut watching = Watching::new(ticks.boxed(), hears, true);
+        let began = Instant::now();
+        assert_eq!(
+            watching.next().await.and_then(Result::ok).as_deref(),
+            Some(&b"0\n"[..])
+        );
+        watching.spoil(WatchFault::Skips, 0);
+        let rest: Vec<Bytes> = watching
+            .into_stream()
+            .filter_map(async |f| f.ok())
+            .collect()
+            .await;
+        assert_eq!(rest.len(), 1);
+        assert!(String::from_utf8_lossy(&rest[0]).contains("410"));
+        assert_eq!(began.elapsed(), Duration::from_secs(1) + SKIPS_FOR);
     }
 }

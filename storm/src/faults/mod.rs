@@ -29,6 +29,7 @@ struct State {
     plan: Plan,
     struck: BTreeMap<String, usize>,
     left: usize,
+    restores_left: usize,
     written: Vec<Written>,
     writes: BTreeMap<Client, usize>,
     webhook: Vec<Webhook>,
@@ -44,12 +45,13 @@ pub enum Webhook {
 
 impl Faults {
     pub fn new(seed: u64, plan: Plan) -> Self {
-        let left = plan.most();
+        let (left, restores_left) = (plan.most(), plan.restores());
         let state = State {
             rng: StdRng::seed_from_u64(seed ^ 0x5707_1234),
             plan,
             struck: BTreeMap::new(),
             left,
+            restores_left,
             written: Vec::new(),
             writes: BTreeMap::new(),
             webhook: Vec::new(),
@@ -104,9 +106,13 @@ impl Faults {
                 fault,
             } => (*c == client && *write == number).then_some(*fault),
             Plan::Random(rates) => {
-                let faults = client.write_faults();
                 let hit = state.left > 0 && state.rng.random::<f64>() < rates.write_of(client);
-                hit.then(|| faults[state.rng.random_range(0..faults.len())])
+                hit.then(|| {
+                    let restore = client == Client::Operator && state.restores_left > 0;
+                    let faults = Fault::of(client).chain(restore.then_some(Fault::Restore));
+                    let faults: Vec<Fault> = faults.collect();
+                    faults[state.rng.random_range(0..faults.len())]
+                })
             }
         };
         let fault = fault.filter(|_| state.left > 0);
@@ -118,6 +124,7 @@ impl Faults {
                 Fault::WebhookDead => state.webhook = vec![Webhook::Dead; 3],
                 Fault::ClockJump(seconds) => self.jumps.wall(seconds),
                 Fault::BootJump(seconds) => self.jumps.boot(seconds),
+                Fault::Restore => state.restores_left = state.restores_left.saturating_sub(1),
                 _ => {}
             }
         }

@@ -31,6 +31,21 @@ impl Plan {
         Plan::Random(Rates::stormy())
     }
 
+    /// As [`Plan::stormy`], and once the storage may be put back to an earlier state.
+    pub fn with_restore() -> Self {
+        Plan::Random(Rates {
+            restores: 1,
+            ..Rates::stormy()
+        })
+    }
+
+    pub(super) fn restores(&self) -> usize {
+        match self {
+            Plan::Random(rates) => rates.restores,
+            Plan::None | Plan::At { .. } => 0,
+        }
+    }
+
     pub fn is_none(&self) -> bool {
         *self == Plan::None
     }
@@ -46,6 +61,8 @@ pub struct Rates {
     pub watch: f64,
     /// Faults in a run, at most.
     pub most: usize,
+    /// How often the storage is put back, at most.
+    pub restores: usize,
 }
 
 impl Rates {
@@ -57,6 +74,7 @@ impl Rates {
             read: 0.05,
             watch: 0.5,
             most: 60,
+            restores: 0,
         }
     }
 
@@ -97,7 +115,8 @@ pub enum Fault {
 
 const HOUR: i64 = 3600;
 
-pub(super) const OPERATOR: [Fault; 26] = [
+/// What may befall a write.
+const WRITES: [Fault; 27] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::Late,
@@ -118,40 +137,13 @@ pub(super) const OPERATOR: [Fault; 26] = [
     Fault::Watches(WatchFault::LagOfPods),
     Fault::Watches(WatchFault::LagOfOthers),
     Fault::Watches(WatchFault::Twice),
+    Fault::Watches(WatchFault::Skips),
     Fault::ClockJump(HOUR),
     Fault::ClockJump(-HOUR),
     Fault::BootJump(60),
     Fault::WebhookSlow(8),
     Fault::WebhookSlow(20),
     Fault::WebhookDead,
-];
-
-pub(super) const CONTROLLERS: [Fault; 12] = [
-    Fault::CrashBefore,
-    Fault::CrashAfter,
-    Fault::Unsent,
-    Fault::ReplyLost,
-    Fault::Answer(409),
-    Fault::Answer(429),
-    Fault::Answer(500),
-    Fault::Answer(503),
-    Fault::Watches(WatchFault::End(Ending::Closed)),
-    Fault::Watches(WatchFault::End(Ending::Expired)),
-    Fault::WebhookSlow(20),
-    Fault::WebhookDead,
-];
-
-pub(super) const NODES: [Fault; 10] = [
-    Fault::CrashBefore,
-    Fault::CrashAfter,
-    Fault::Unsent,
-    Fault::ReplyLost,
-    Fault::Answer(409),
-    Fault::Answer(429),
-    Fault::Answer(500),
-    Fault::Answer(503),
-    Fault::Watches(WatchFault::End(Ending::Closed)),
-    Fault::Watches(WatchFault::End(Ending::Expired)),
 ];
 
 pub(super) const READ: [Fault; 4] = [
@@ -161,7 +153,7 @@ pub(super) const READ: [Fault; 4] = [
     Fault::Answer(500),
 ];
 
-pub(super) const WATCH: [Fault; 8] = [
+pub(super) const WATCH: [Fault; 9] = [
     Fault::Watches(WatchFault::End(Ending::Closed)),
     Fault::Watches(WatchFault::End(Ending::Inside)),
     Fault::Watches(WatchFault::End(Ending::Broken)),
@@ -169,8 +161,49 @@ pub(super) const WATCH: [Fault; 8] = [
     Fault::Watches(WatchFault::LagOfPods),
     Fault::Watches(WatchFault::LagOfOthers),
     Fault::Watches(WatchFault::Twice),
+    Fault::Watches(WatchFault::Skips),
     Fault::Answer(410),
 ];
+
+impl Fault {
+    /// What may befall a write of this client. The operator is what is tested: it meets everything; nodes and
+    /// controllers meet what makes them write again, or later.
+    pub fn of(client: Client) -> impl Iterator<Item = Fault> {
+        WRITES.into_iter().filter(move |fault| fault.befalls(client))
+    }
+
+    /// From then on some watches are later than others.
+    pub fn lags(self) -> bool {
+        matches!(
+            self,
+            Fault::Watches(WatchFault::LagOfPods | WatchFault::LagOfOthers)
+        )
+    }
+
+    pub fn sets_the_clock(self) -> bool {
+        matches!(self, Fault::ClockJump(_))
+    }
+
+    /// The process ends, or its right to write.
+    pub fn ends_a_term(self) -> bool {
+        matches!(
+            self,
+            Fault::CrashBefore | Fault::CrashAfter | Fault::Late | Fault::BootJump(_)
+        )
+    }
+
+    fn befalls(self, client: Client) -> bool {
+        let ends_well = |fault| matches!(fault, WatchFault::End(Ending::Closed | Ending::Expired));
+        match (client, self) {
+            (Client::Operator, _) => true,
+            (Client::Controllers, Fault::WebhookSlow(20) | Fault::WebhookDead) => true,
+            (_, Fault::CrashBefore | Fault::CrashAfter | Fault::Unsent | Fault::ReplyLost) => true,
+            (_, Fault::Answer(code)) => code != 504,
+            (_, Fault::Watches(fault)) => ends_well(fault),
+            _ => false,
+        }
+    }
+}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -190,9 +223,8 @@ impl FromStr for Fault {
 
     /// What [`Fault`] prints.
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = Client::ALL.iter().flat_map(|c| c.write_faults());
-        let found = known
-            .copied()
+        let found = WRITES
+            .into_iter()
             .chain([Fault::Restore])
             .find(|f| f.to_string() == text);
         found.ok_or_else(|| format!("{text:?} is no fault"))

@@ -1,6 +1,4 @@
 //! Who wrote what.
-use super::Fault;
-use super::plan::{CONTROLLERS, NODES, OPERATOR};
 use http::{Method, Request};
 
 /// Who sends.
@@ -15,15 +13,6 @@ pub enum Client {
 
 impl Client {
     pub const ALL: [Client; 3] = [Client::Operator, Client::Controllers, Client::Nodes];
-
-    /// What may befall a write of it.
-    pub fn write_faults(self) -> &'static [Fault] {
-        match self {
-            Client::Operator => &OPERATOR,
-            Client::Controllers => &CONTROLLERS,
-            Client::Nodes => &NODES,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

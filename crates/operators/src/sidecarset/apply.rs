@@ -44,6 +44,8 @@ pub(super) enum Landed {
     Unknown(ApiError),
     /// Not sent: no longer wanted.
     Unwanted,
+    /// There is no such pod any more; the cache will show it.
+    Gone,
     Refused(ApiError),
 }
 
@@ -69,7 +71,11 @@ pub(super) async fn send(door: &Door, pods: &Cache<Pod>, action: &Action) -> (Ob
             pods.observe(&receipt);
             Landed::Done
         }
-        Err(error) if error.reason == "Fenced" || error.is_not_found() => Landed::Unwanted,
+        Err(error) if error.reason == "Fenced" => Landed::Unwanted,
+        Err(error) if error.is_not_found() => {
+            pods.observe_unknown(&key);
+            Landed::Gone
+        }
         Err(error) if error.is_unknown() => {
             pods.observe_unknown(&key);
             Landed::Unknown(error)

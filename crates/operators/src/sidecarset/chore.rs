@@ -27,7 +27,8 @@ pub(super) struct Stale {
 pub(super) struct Ran {
     /// Whether it was amended, if that was to be done.
     pub amended: Option<Result<bool, ApiError>>,
-    pub result: Result<(), ApiError>,
+    /// Whether a revision was written by somebody else meanwhile.
+    pub result: Result<bool, ApiError>,
 }
 
 impl Chore {
@@ -73,15 +74,20 @@ impl Chore {
         }
     }
 
-    async fn report(&self, door: &Door, caches: &Caches) -> Result<(), ApiError> {
+    async fn report(&self, door: &Door, caches: &Caches) -> Result<bool, ApiError> {
+        let mut overtaken = false;
         for action in &self.revisions {
             match self.revise(door, caches, action).await {
                 // Another replica did it, or somebody touched it: the watch tells.
-                Err(error) if error.is_conflict() || error.is_already_exists() || error.is_not_found() => {}
+                Err(error) if error.is_conflict() || error.is_already_exists() || error.is_not_found() => {
+                    overtaken = true;
+                }
                 other => other?,
             }
         }
-        let Some(status) = &self.status else { return Ok(()) };
+        let Some(status) = &self.status else {
+            return Ok(overtaken);
+        };
         let key = ObjectKey::cluster(&self.set);
         let sent = door
             .patch_as::<WriteReceipt>(
@@ -102,7 +108,7 @@ impl Chore {
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(overtaken)
     }
 
     async fn revise(&self, door: &Door, caches: &Caches, action: &RevisionAction) -> Result<(), ApiError> {

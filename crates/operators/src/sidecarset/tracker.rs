@@ -75,6 +75,7 @@ pub(super) struct Tracker {
     pub written: Option<Value>,
     pub chore_runs: bool,
     pub status_not_before: Option<Timestamp>,
+    pub chore_not_before: Option<Timestamp>,
     pub news: News,
     /// What panicked last, until it is tried again.
     pub broken: Option<Step>,
@@ -136,6 +137,7 @@ impl Tracker {
             written: None,
             chore_runs: false,
             status_not_before: None,
+            chore_not_before: None,
             panics: 0,
             resting_until: None,
             decide_not_before: None,
@@ -328,6 +330,7 @@ impl Tracker {
     pub fn clock_was_set(&mut self, jump: jiff::SignedDuration) {
         let waits = [
             &mut self.status_not_before,
+            &mut self.chore_not_before,
             &mut self.resting_until,
             &mut self.decide_not_before,
         ];

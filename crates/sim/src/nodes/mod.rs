@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cluster::resource::{LEASES, PODS};
+use cluster::resource::PODS;
 use cluster::{ApiError, Cache, Door, ObjectKey, PatchKind, WriteReceipt};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -341,13 +341,9 @@ impl Nodes {
         self.wake_at(now + next, Due::Renew(node));
         let door = self.door.clone();
         let name = self.nodes[node].name.clone();
-        let body = objects::renewal(now);
         self.writes.push(Box::pin(async move {
-            let ns = Some(objects::LEASE_NAMESPACE);
-            let answer: Result<WriteReceipt, _> = door
-                .patch_as(&LEASES, ns, &name, PatchKind::Merge, &body, None)
-                .await;
-            Done::Renewed(node, answer.map(drop))
+            let answer = objects::renew(&door, &name, beats, now).await;
+            Done::Renewed(node, answer)
         }));
     }
 

@@ -1,13 +1,17 @@
 //! Node and Lease objects of simulated nodes.
+use std::time::Duration;
+
 use cluster::resource::{LEASES, NODES};
 use cluster::{ApiError, Door, PatchKind, WriteReceipt};
 use model::time::{Timestamp, rfc3339_micros, rfc3339_seconds};
 use serde_json::{Value, json};
 
-use super::NodesOptions;
+use super::{Heartbeats, NodesOptions};
 use crate::kubelet::NodeState;
 
-pub(super) const LEASE_NAMESPACE: &str = "kube-node-lease";
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+const TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 /// The node with this number, before it has pods.
 pub(super) fn state(options: &NodesOptions, number: usize) -> NodeState {
@@ -17,16 +21,21 @@ pub(super) fn state(options: &NodesOptions, number: usize) -> NodeState {
     NodeState::new(format!("{}{number}", options.name_prefix), address, network)
 }
 
-/// Makes the Node and its Lease, or makes them ours again. What fails is told, and seen again at the next start.
+/// Makes the Node and its Lease, or makes them ours again, as a kubelet does: again and again. What fails for long is
+/// told, and tried again at the next start.
 pub(super) async fn register(door: &Door, options: &NodesOptions, node: &NodeState) {
-    if let Err(error) = register_node(door, options, node).await {
-        tracing::warn!(node = node.name, %error, "node not registered");
+    for left in (0..TRIES).rev() {
+        match register_once(door, options, node).await {
+            Ok(()) => return,
+            Err(error) if left == 0 => tracing::warn!(node = node.name, %error, "not registered"),
+            Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+        }
     }
-    if options.heartbeats.is_some()
-        && let Err(error) = register_lease(door, options, node).await
-    {
-        tracing::warn!(node = node.name, %error, "lease not made");
-    }
+}
+
+async fn register_once(door: &Door, options: &NodesOptions, node: &NodeState) -> Result<(), ApiError> {
+    register_node(door, options, node).await?;
+    register_lease(door, options, node).await
 }
 
 async fn register_node(door: &Door, options: &NodesOptions, node: &NodeState) -> Result<(), ApiError> {
@@ -82,20 +91,43 @@ fn status(options: &NodesOptions, node: &NodeState) -> Value {
 }
 
 async fn register_lease(door: &Door, options: &NodesOptions, node: &NodeState) -> Result<(), ApiError> {
-    let Some(beats) = options.heartbeats else {
-        return Ok(());
-    };
+    match options.heartbeats {
+        Some(beats) => make_lease(door, &node.name, beats, options.clock.now()).await,
+        None => Ok(()),
+    }
+}
+
+async fn make_lease(door: &Door, node: &str, beats: Heartbeats, now: Timestamp) -> Result<(), ApiError> {
     let body = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": node.name, "namespace": LEASE_NAMESPACE},
-        "spec": {"holderIdentity": node.name, "leaseDurationSeconds": beats.lease.as_secs(),
-            "renewTime": rfc3339_micros(options.clock.now())}});
+        "metadata": {"name": node, "namespace": LEASE_NAMESPACE},
+        "spec": {"holderIdentity": node, "leaseDurationSeconds": beats.lease.as_secs(),
+            "renewTime": rfc3339_micros(now)}});
     match door.create(&LEASES, Some(LEASE_NAMESPACE), &body).await {
         Err(error) if !error.is_already_exists() => Err(error),
         _ => Ok(()),
     }
 }
 
-/// A lease's renewal, as a merge patch.
-pub(super) fn renewal(now: Timestamp) -> Value {
-    json!({"spec": {"renewTime": rfc3339_micros(now)}})
+/// Renews a node's lease; one that is gone is made again.
+pub(super) async fn renew(
+    door: &Door,
+    node: &str,
+    beats: Heartbeats,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let body = json!({"spec": {"renewTime": rfc3339_micros(now)}});
+    let answer: Result<WriteReceipt, _> = door
+        .patch_as(
+            &LEASES,
+            Some(LEASE_NAMESPACE),
+            node,
+            PatchKind::Merge,
+            &body,
+            None,
+        )
+        .await;
+    match answer {
+        Err(error) if error.is_not_found() => make_lease(door, node, beats, now).await,
+        answer => answer.map(drop),
+    }
 }

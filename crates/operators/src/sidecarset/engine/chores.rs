@@ -11,6 +11,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+/// Seconds until a chore that failed, or that another was quicker with, is tried again.
+const AFTER_FAILURE: i64 = 2;
+
 impl Engine {
     /// One chore at a time, and status not more often than it can be read.
     pub(super) fn start_chore(&mut self, name: &str, mut chore: Chore, now: Timestamp) {
@@ -23,9 +26,12 @@ impl Engine {
         if chore.status.is_none() && chore.revisions.is_empty() && chore.amend.is_none() {
             return;
         }
-        let too_soon = tracker
-            .status_not_before
-            .filter(|at| *at > now && chore.revisions.is_empty() && chore.amend.is_none());
+        let is_status = chore.revisions.is_empty() && chore.amend.is_none();
+        let too_soon = match is_status {
+            true => tracker.status_not_before.max(tracker.chore_not_before),
+            false => tracker.chore_not_before,
+        };
+        let too_soon = too_soon.filter(|at| *at > now);
         if tracker.chore_runs {
             return;
         }
@@ -81,10 +87,15 @@ impl Engine {
                 tracker.amendment.tried(Some(refusal(&error)), now);
             }
         }
-        if let Err(error) = ran.result {
-            tracing::warn!(%error, sidecarset = set, "status not written");
-            tracker.written = None;
-            tracker.status_not_before = Some(later(now, 2));
+        match ran.result {
+            Ok(false) => {}
+            // What overtook us may take a while to be seen: until then the same would be decided.
+            Ok(true) => tracker.chore_not_before = Some(later(now, AFTER_FAILURE)),
+            Err(error) => {
+                tracing::warn!(%error, sidecarset = set, "status not written");
+                tracker.written = None;
+                tracker.chore_not_before = Some(later(now, AFTER_FAILURE));
+            }
         }
         self.dirty.insert(set);
     }

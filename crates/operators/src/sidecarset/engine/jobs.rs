@@ -117,7 +117,7 @@ impl Engine {
                 };
                 let outcome = match &landed {
                     Landed::Done => Outcome::Success,
-                    Landed::Unwanted => Outcome::Dropped,
+                    Landed::Unwanted | Landed::Gone => Outcome::Dropped,
                     Landed::Unknown(_) => Outcome::Unknown,
                     Landed::Refused(_) => Outcome::Refused,
                 };
@@ -126,7 +126,7 @@ impl Engine {
                 };
                 self.metrics.operated(&set, operation, outcome, took);
                 match landed {
-                    Landed::Done => tracker.arrived(&key),
+                    Landed::Done | Landed::Gone => tracker.arrived(&key),
                     Landed::Unknown(error) => {
                         tracing::warn!(%error, "no answer");
                         tracker.arrived(&key);
