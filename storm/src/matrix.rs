@@ -5,7 +5,7 @@
 //! was written, but for what [`Case::may_differ`] gives a reason for.
 use crate::counts::Counts;
 use crate::faults::{Client, Fault, Plan, Written};
-use crate::{Outcome, Setup, StormError, run};
+use crate::{Outcome, Setup, StormError, run, story};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -84,7 +84,7 @@ impl Matrix {
     }
 
     fn differences(&self, case: &Case, counts: &Counts) -> Result<(), String> {
-        let pods = usize::try_from(self.setup.tale.pods).unwrap_or(usize::MAX);
+        let pods = usize::try_from(self.setup.tale.pods + story::OTHERS).unwrap_or(usize::MAX);
         let differences = self.calm.counts.differences(counts);
         let bad = |(kind, calm, now): &&(&str, &[usize], &[usize])| !case.may_differ(kind, calm, now, pods);
         match differences.iter().find(bad) {
@@ -102,7 +102,7 @@ impl Case {
         match kind {
             // Kinds overtake each other from then on: what was one change is seen, and told, as two.
             "Operator PATCH sidecarsets/status" if self.fault.lags() => {
-                (before..=2 * before + pods).contains(&after)
+                (before.saturating_sub(pods)..=2 * before + pods).contains(&after)
             }
             // Reports of what was seen. The fault delays what is known of some pods once: each of them is then told
             // of alone that was told of with others, or the other way round.

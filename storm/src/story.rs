@@ -13,6 +13,8 @@ use std::time::Duration;
 
 pub const SET: &str = "side";
 pub const NAMESPACE: &str = "apps";
+/// Pods that the SidecarSet does not select.
+pub const OTHERS: u64 = 2;
 /// Virtual time each chapter may take.
 const PATIENCE: Duration = Duration::from_secs(1800);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -167,7 +169,7 @@ impl User<'_> {
     /// Pods that the SidecarSet selects, and some that it does not.
     async fn deploy(&mut self) -> Result<(), StormError> {
         self.deployed = true;
-        for (name, replicas) in [("web", self.pods), ("other", 2)] {
+        for (name, replicas) in [("web", self.pods), ("other", OTHERS)] {
             let labels = json!({"app": name});
             let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
                 "metadata": {"name": name, "namespace": NAMESPACE},

@@ -286,10 +286,11 @@ impl Tracker {
         self.flights.contains_key(key)
     }
 
-    /// An upgrade was accepted, or its outcome is unknown: it counts until the cache has caught up.
-    pub fn arrived(&mut self, key: &ObjectKey) {
+    /// A write was accepted, or its outcome is unknown: an upgrade counts until the cache has caught up. What became
+    /// of a mark says nothing of an upgrade of the same pod that is on its way.
+    pub fn arrived(&mut self, key: &ObjectKey, upgrade: bool) {
         self.refusals.remove(key);
-        if let Some(answered) = self.flights.get_mut(key) {
+        if let Some(answered) = self.flights.get_mut(key).filter(|_| upgrade) {
             *answered = true;
         }
     }
@@ -300,10 +301,12 @@ impl Tracker {
     }
 
     /// A write was refused for good, as far as one can tell: others go on meanwhile. True if not for the first time.
-    pub fn refused(&mut self, key: &ObjectKey, why: String, now: Timestamp) -> bool {
-        self.flights.remove(key);
-        // What is refused to us is refused to whoever led before.
-        self.claims.remove(key);
+    pub fn refused(&mut self, key: &ObjectKey, upgrade: bool, why: String, now: Timestamp) -> bool {
+        if upgrade {
+            self.flights.remove(key);
+            // What is refused to us is refused to whoever led before.
+            self.claims.remove(key);
+        }
         let before = self.refusals.get(key).map_or(0, |r| r.wait_seconds);
         let wait_seconds = (before * 2).clamp(FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS);
         let until = now

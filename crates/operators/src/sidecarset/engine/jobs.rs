@@ -126,16 +126,17 @@ impl Engine {
                 };
                 self.metrics.operated(&set, operation, outcome, took);
                 match landed {
-                    Landed::Done | Landed::Gone => tracker.arrived(&key),
+                    Landed::Done | Landed::Gone => tracker.arrived(&key, upgrade),
                     Landed::Unknown(error) => {
                         tracing::warn!(%error, "no answer");
-                        tracker.arrived(&key);
+                        tracker.arrived(&key, upgrade);
                     }
-                    Landed::Unwanted => tracker.turned_back(&key),
+                    Landed::Unwanted if upgrade => tracker.turned_back(&key),
+                    Landed::Unwanted => {}
                     Landed::Refused(error) => {
                         tracing::warn!(%error, sidecarset = set, "refused");
                         let why = refusal(&error);
-                        let again = tracker.refused(&key, why.clone(), now);
+                        let again = tracker.refused(&key, upgrade, why.clone(), now);
                         let pod = self.caches.pods.get(&key).filter(|_| upgrade && again);
                         let news = pod.and_then(|p| tracker.news.of_refusal(&tracker.set, &p.0, &why));
                         news.into_iter().for_each(|event| self.recorder.record(event));

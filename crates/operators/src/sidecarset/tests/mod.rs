@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod announcing;
 mod events;
+mod flights;
 mod former_leader;
 mod missed;
 mod panics;
