@@ -40,6 +40,7 @@ func asBeta(t *testing.T, object client.Object) *unstructured.Unstructured {
 }
 
 func TestAV1alpha1ClientOfKruiseWorks(t *testing.T) {
+	t.Parallel()
 	set := typed(t)
 	set.Spec.Namespace = "default"
 	set.Labels = map[string]string{customVersionLabel: "one", "team": "a"}
@@ -60,11 +61,10 @@ func TestAV1alpha1ClientOfKruiseWorks(t *testing.T) {
 		t.Errorf("labels in v1alpha1: %v", set.Labels)
 	}
 	before := set.Annotations[hashKey]
-	set.Spec.Containers[0].Image = "agent:2"
-	set.Labels[customVersionLabel] = "two"
-	if err := api.Update(ctx, set); err != nil {
-		t.Fatal(err)
-	}
+	change(t, set, func() {
+		set.Spec.Containers[0].Image = "agent:2"
+		set.Labels[customVersionLabel] = "two"
+	})
 	if set.Annotations[hashKey] == before {
 		t.Error("the hash did not follow the image")
 	}
@@ -75,6 +75,7 @@ func TestAV1alpha1ClientOfKruiseWorks(t *testing.T) {
 }
 
 func TestEveryFieldComesThroughBothVersions(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{
 		containers: [{name: agent, image: "agent:1", podInjectPolicy: AfterAppContainer, shareVolumePolicy: {type: enabled}, shareVolumeDevicePolicy: {type: disabled},
 			transferEnv: [{sourceContainerName: main, envNames: [A, B]}]},
@@ -97,9 +98,7 @@ func TestEveryFieldComesThroughBothVersions(t *testing.T) {
 		"injectionStrategy", "revisionHistoryLimit", "updateStrategy"} {
 		same(t, field, at(old, "spec."+field), asJSON(at(set, "spec."+field)))
 	}
-	if err := api.Update(ctx, old); err != nil {
-		t.Fatal(err)
-	}
+	change(t, old, func() {})
 	back := asBeta(t, set)
 	same(t, "spec after a round trip", at(back, "spec"), asJSON(at(set, "spec")))
 	if back.GetGeneration() != set.GetGeneration() {
@@ -109,6 +108,7 @@ func TestEveryFieldComesThroughBothVersions(t *testing.T) {
 
 // The hash as Kruise computes it from its own types.
 func TestTheHashIsKruises(t *testing.T) {
+	t.Parallel()
 	set := typed(t)
 	set.Spec.Containers = append(set.Spec.Containers, kruise.SidecarContainer{
 		Container: corev1.Container{Name: "second", Image: "second:1", Command: []string{"a", "b<c>&d"},
@@ -140,6 +140,7 @@ func kruisesHash(containers []kruise.SidecarContainer) string {
 }
 
 func TestNamespaceOfV1alpha1BesideASelectorIsNotLost(t *testing.T) {
+	t.Parallel()
 	set := typed(t)
 	set.Spec.Namespace = "default"
 	set.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}}
@@ -149,6 +150,7 @@ func TestNamespaceOfV1alpha1BesideASelectorIsNotLost(t *testing.T) {
 }
 
 func TestColumnsAreKruises(t *testing.T) {
+	t.Parallel()
 	set := created(t, "{"+oneContainer+"}")
 	for _, version := range []string{"v1beta1", "v1alpha1"} {
 		options := rest.CopyConfig(config)
@@ -181,6 +183,7 @@ func TestColumnsAreKruises(t *testing.T) {
 }
 
 func TestDiscoveryIsKruises(t *testing.T) {
+	t.Parallel()
 	disco := discovery.NewDiscoveryClientForConfigOrDie(config)
 	for _, version := range []string{"v1beta1", "v1alpha1"} {
 		list, err := disco.ServerResourcesForGroupVersion("apps.kruise.io/" + version)
@@ -205,6 +208,7 @@ func TestDiscoveryIsKruises(t *testing.T) {
 }
 
 func TestPatchesOfEachKind(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "agent:1"}, {name: other, image: "other:1"}]}`)
 	image := func(want string) {
 		t.Helper()
@@ -235,6 +239,7 @@ func TestPatchesOfEachKind(t *testing.T) {
 }
 
 func TestServerSideApply(t *testing.T) {
+	t.Parallel()
 	apply := func(owner, spec string, options ...client.ApplyOption) error {
 		wanted := newSidecarSet(t, spec)
 		return api.Apply(ctx, client.ApplyConfigurationFromUnstructured(wanted), append(options, client.FieldOwner(owner))...)
@@ -269,6 +274,7 @@ func TestServerSideApply(t *testing.T) {
 }
 
 func TestStatusIsASubresource(t *testing.T) {
+	t.Parallel()
 	set := created(t, "{"+oneContainer+"}")
 	observed(t, set)
 	change(t, set, func() {
@@ -301,6 +307,7 @@ func TestStatusIsASubresource(t *testing.T) {
 }
 
 func TestAWatchSeesASidecarSetsLife(t *testing.T) {
+	t.Parallel()
 	set := newSidecarSet(t, "{"+oneContainer+"}")
 	watcher, err := api.Watch(ctx, listOf("SidecarSetList", beta), client.MatchingFields{"metadata.name": set.GetName()})
 	if err != nil {
@@ -325,6 +332,7 @@ func TestAWatchSeesASidecarSetsLife(t *testing.T) {
 }
 
 func TestAForeignFinalizerHoldsADeletion(t *testing.T) {
+	t.Parallel()
 	set := newSidecarSet(t, "{"+oneContainer+"}")
 	set.SetFinalizers([]string{"example.com/hold"})
 	create(t, set)

@@ -181,7 +181,7 @@ func get(t *testing.T, object client.Object) {
 }
 
 // change updates with a fresh resourceVersion, again on conflict.
-func change(t *testing.T, set *unstructured.Unstructured, edit func()) {
+func change(t *testing.T, set client.Object, edit func()) {
 	t.Helper()
 	for {
 		get(t, set)
@@ -192,6 +192,20 @@ func change(t *testing.T, set *unstructured.Unstructured, edit func()) {
 		}
 		if !apierrors.IsConflict(err) {
 			t.Fatalf("updating %s: %v", set.GetName(), err)
+		}
+	}
+}
+
+// refusedChange expects a denial of another spec, whatever else writes the object meanwhile.
+func refusedChange(t *testing.T, set *unstructured.Unstructured, field, value string, fragments ...string) {
+	t.Helper()
+	for {
+		get(t, set)
+		changed := set.DeepCopy()
+		put(changed, value, "spec", field)
+		if err := api.Update(ctx, changed, client.DryRunAll); !apierrors.IsConflict(err) {
+			refused(t, err, 500, fragments...)
+			return
 		}
 	}
 }

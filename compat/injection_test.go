@@ -48,6 +48,7 @@ func hashes(t *testing.T, pod client.Object, key string) map[string]podHash {
 }
 
 func TestContainersAreInjectedInKruisesOrder(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{
 		containers: [{name: z-first, image: "a:1"}, {name: after, image: "a:1", podInjectPolicy: AfterAppContainer}, {name: a-second, image: "a:1"}],
 		initContainers: [{name: z-init, image: "i:1"}, {name: a-init, image: "i:1"}, {name: early, image: "i:1", podInjectPolicy: BeforeAppContainer}]
@@ -59,6 +60,7 @@ func TestContainersAreInjectedInKruisesOrder(t *testing.T) {
 }
 
 func TestWhatInjectionWritesToAPod(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: b, image: "a:1"}, {name: a, image: "a:1"}], initContainers: [{name: i, image: "i:1"}, {name: native, image: "n:1", restartPolicy: Always}],
 		updateStrategy: {type: NotUpdate}}`)
 	injects(t, set)
@@ -83,6 +85,7 @@ func TestWhatInjectionWritesToAPod(t *testing.T) {
 }
 
 func TestARevisionIsNamedOnceItIsObserved(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1"}]}`)
 	observed(t, set)
 	injects(t, set)
@@ -93,6 +96,7 @@ func TestARevisionIsNamedOnceItIsObserved(t *testing.T) {
 }
 
 func TestEnvironmentIsTransferred(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [
 		{name: agent, image: "a:1", env: [{name: OWN, value: own}, {name: B, value: mine}],
 			transferEnv: [{sourceContainerName: main, envNames: [C, A], envName: B}, {sourceContainerName: main, envName: MISSING}, {sourceContainerName: nobody, envName: A},
@@ -113,6 +117,7 @@ func TestEnvironmentIsTransferred(t *testing.T) {
 }
 
 func TestVolumesAndSecretsFollowTheirSidecars(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{
 		containers: [{name: agent, image: "a:1", volumeMounts: [{name: used, mountPath: /used}, {name: taken, mountPath: /taken}]}],
 		volumes: [{name: used, emptyDir: {}}, {name: taken, emptyDir: {}}, {name: unused, emptyDir: {}}],
@@ -125,6 +130,7 @@ func TestVolumesAndSecretsFollowTheirSidecars(t *testing.T) {
 }
 
 func TestMountsAreShared(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [
 		{name: shares, image: "a:1", shareVolumePolicy: {type: enabled}, volumeMounts: [{name: own, mountPath: /data}]},
 		{name: alone, image: "a:1"}], volumes: [{name: own, emptyDir: {}}]}`)
@@ -141,6 +147,7 @@ func TestMountsAreShared(t *testing.T) {
 }
 
 func TestDevicesAreShared(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: shares, image: "a:1", shareVolumeDevicePolicy: {type: enabled}}]}`)
 	injects(t, set)
 	pod := injected(t, `{volumes: [{name: disk, persistentVolumeClaim: {claimName: disk}}],
@@ -149,6 +156,7 @@ func TestDevicesAreShared(t *testing.T) {
 }
 
 func TestResourcesAreComputed(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [
 		{name: sum, image: "a:1", resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {
 			limits: {cpu: "max(cpu*50%, 50m)", memory: "memory*50%"}, requests: {cpu: "cpu*1.5+100m", memory: "min(memory, 200M)"}}}},
@@ -161,6 +169,7 @@ func TestResourcesAreComputed(t *testing.T) {
 }
 
 func TestALimitThatOneTargetLacksIsNotSet(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1", resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {limits: {cpu: cpu, memory: "100Mi"}, requests: {cpu: cpu}}}}]}`)
 	injects(t, set)
 	pod := injected(t, `{containers: [{name: main, image: "m:1", resources: {limits: {cpu: "1"}}}, {name: more, image: "m:1"}]}`)
@@ -168,12 +177,14 @@ func TestALimitThatOneTargetLacksIsNotSet(t *testing.T) {
 }
 
 func TestAPodWithoutTargetsIsDenied(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1", resourcesPolicy: {targetContainersMode: sum, targetContainersNameRegex: "^nobody$", resourcesExpr: {limits: {cpu: cpu}}}}]}`)
 	injects(t, set)
 	refused(t, api.Create(ctx, podNamed(t, nameOf(t), `{}`)), 500, "denied the request", set.GetName())
 }
 
 func TestAHotUpgradeContainerGetsTwoSlots(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: mesh, image: "mesh:1", upgradeStrategy: {upgradeType: HotUpgrade, hotUpgradeEmptyImage: "empty:1"}}]}`)
 	injects(t, set)
 	pod := injected(t, `{}`)
@@ -195,6 +206,7 @@ func TestAHotUpgradeContainerGetsTwoSlots(t *testing.T) {
 }
 
 func TestAnnotationsArePatchedByPolicy(t *testing.T) {
+	t.Parallel()
 	allowAnnotations(t, "^patched-")
 	set := created(t, `{containers: [{name: agent, image: "a:1"}], patchPodMetadata: [
 		{annotations: {patched-retained: ours, patched-added: ours}, patchPolicy: Retain},
@@ -231,6 +243,7 @@ func allowAnnotations(t *testing.T, expression string) {
 }
 
 func TestInjectionCanBePaused(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1"}]}`)
 	injects(t, set)
 	setSpec(t, set, "{paused: true}", "injectionStrategy")
@@ -247,6 +260,7 @@ func TestInjectionCanBePaused(t *testing.T) {
 }
 
 func TestNewPodsGetThePinnedRevision(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1"}], customVersion: one}`)
 	observed(t, set)
 	first := at(set, "status.latestRevision").(string)
@@ -273,11 +287,11 @@ func TestNewPodsGetThePinnedRevision(t *testing.T) {
 		}
 		return nil
 	})
-	put(set, "{revision: {customVersion: three}}", "spec", "injectionStrategy")
-	refused(t, api.Update(ctx, set, client.DryRunAll), 500, "injectionStrategy.revision")
+	refusedChange(t, set, "injectionStrategy", "{revision: {customVersion: three}}", "injectionStrategy.revision")
 }
 
 func TestPartialPinsPodsTheUpdateSelectorDoesNotName(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1"}], customVersion: one}`)
 	observed(t, set)
 	injects(t, set)
@@ -297,6 +311,7 @@ func TestPartialPinsPodsTheUpdateSelectorDoesNotName(t *testing.T) {
 }
 
 func TestNamespacesAreSelected(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"compat-inside", "compat-outside"} {
 		space := parse("{apiVersion: v1, kind: Namespace, metadata: {name: " + name + ", labels: {team: " + strings.TrimPrefix(name, "compat-") + "}}}")
 		if err := api.Create(ctx, space); err != nil {
@@ -318,6 +333,7 @@ func TestNamespacesAreSelected(t *testing.T) {
 }
 
 func TestTwoSidecarSetsInjectOnePod(t *testing.T) {
+	t.Parallel()
 	pinned := sidecarSetNamed("z-pinned", `{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: default}}, selector: {matchLabels: {app: `+nameOf(t)+`}}, containers: [{name: by-pinned, image: "a:1"}]}`)
 	create(t, pinned)
 	set := sidecarSetNamed("a-general", `{selector: {matchLabels: {app: `+nameOf(t)+`}}, containers: [{name: by-general, image: "a:1"}]}`)
@@ -332,14 +348,12 @@ func TestTwoSidecarSetsInjectOnePod(t *testing.T) {
 }
 
 func TestARunningPodIsNeverInjected(t *testing.T) {
+	t.Parallel()
 	pod := injected(t, `{}`)
 	set := created(t, `{containers: [{name: agent, image: "a:1"}]}`)
 	injects(t, set)
 	observed(t, set)
-	pod.SetLabels(map[string]string{"app": nameOf(t), "touched": "yes"})
-	if err := api.Update(ctx, pod); err != nil {
-		t.Fatal(err)
-	}
+	change(t, pod, func() { pod.SetLabels(map[string]string{"app": nameOf(t), "touched": "yes"}) })
 	same(t, "containers", names(at(pod, "spec.containers")), "main")
 	if status(set, "matchedPods") != 0 {
 		t.Errorf("matchedPods %d", status(set, "matchedPods"))

@@ -11,6 +11,7 @@ import (
 )
 
 func TestPercentagesAreRoundedAsKruiseDoes(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 3, nil)
 	f.update("agent:2", "{partition: '99%', maxUnavailable: '100%'}")
 	f.rolls("agent:2", 1)
@@ -24,6 +25,7 @@ func TestPercentagesAreRoundedAsKruiseDoes(t *testing.T) {
 }
 
 func TestARevisionThatPodsUseIsKept(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+", revisionHistoryLimit: 1, updateStrategy: {type: NotUpdate}}"), 1, nil)
 	used := hashes(t, f.pod(f.names[0]), hashKey)[f.set.GetName()].ControllerRevision
 	if used == "" {
@@ -50,6 +52,7 @@ func TestARevisionThatPodsUseIsKept(t *testing.T) {
 }
 
 func TestACopyOfAnInjectedPodIsInjectedOnce(t *testing.T) {
+	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "agent:1", volumeMounts: [{name: scratch, mountPath: /s}]}], volumes: [{name: scratch, emptyDir: {}}]}`)
 	injects(t, set)
 	pod := injected(t, "{}")
@@ -62,6 +65,7 @@ func TestACopyOfAnInjectedPodIsInjectedOnce(t *testing.T) {
 }
 
 func TestAPodThatIsDeletedLeavesTheCount(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 2, nil)
 	remove(t, f.pod(f.names[0]))
 	f.reaches("one left", "matched", 1, "updated", 1, "ready", 1)
@@ -74,6 +78,7 @@ func TestAPodThatIsDeletedLeavesTheCount(t *testing.T) {
 }
 
 func TestAnEventTellsOfPodsThatCannotFollow(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 1, nil)
 	setSpec(t, f.set, `[{name: agent, image: "agent:1", command: [other]}]`, "containers")
 	until(t, "NotUpgradablePods", func() error {
@@ -91,6 +96,7 @@ func TestAnEventTellsOfPodsThatCannotFollow(t *testing.T) {
 }
 
 func TestListsAreSelectedAndPaged(t *testing.T) {
+	t.Parallel()
 	for number := range 3 {
 		set := sidecarSetNamed(fmt.Sprintf("%s-%d", nameOf(t), number), "{selector: {matchLabels: {app: paged-"+fmt.Sprint(number)+"}}, "+oneContainer+"}")
 		set.SetLabels(map[string]string{"paged": "yes"})

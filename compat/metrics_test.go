@@ -10,6 +10,7 @@ import (
 
 // Metrics in the middle of an upgrade, read by Prometheus' own parser (compat/scrape), are those of the documentation.
 func TestMetricsAreThoseOfTheDocumentation(t *testing.T) {
+	t.Parallel()
 	url, docs := os.Getenv("METRICS_URL"), os.Getenv("METRICS_DOCS")
 	if url == "" {
 		t.Skip("this cluster's operator serves no metrics")

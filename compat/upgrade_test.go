@@ -9,6 +9,7 @@ import (
 )
 
 func TestAnUpgradeGoesInPlace(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 3, nil)
 	before := f.pod(f.names[0])
 	f.update("agent:2", "{maxUnavailable: '100%'}")
@@ -42,6 +43,7 @@ func TestAnUpgradeGoesInPlace(t *testing.T) {
 }
 
 func TestPartitionKeepsPodsBack(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 4, nil)
 	f.update("agent:2", "{partition: 3, maxUnavailable: '100%'}")
 	f.rolls("agent:2", 1)
@@ -52,6 +54,7 @@ func TestPartitionKeepsPodsBack(t *testing.T) {
 }
 
 func TestMaxUnavailableIsNeverExceeded(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 4, nil)
 	f.update("agent:2", "{maxUnavailable: 2}")
 	f.reaches("two in flight", "updated", 2, "ready", 2)
@@ -68,6 +71,7 @@ func TestMaxUnavailableIsNeverExceeded(t *testing.T) {
 func number(moved string) int { return int(strings.Fields(moved)[0][0] - '0') }
 
 func TestPodsThatAreNotReadyGoFirstAndFree(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 3, nil)
 	f.fail(f.names[1])
 	f.reaches("one not ready", "ready", 2)
@@ -77,6 +81,7 @@ func TestPodsThatAreNotReadyGoFirstAndFree(t *testing.T) {
 }
 
 func TestPauseHoldsAnUpgrade(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 2, nil)
 	f.update("agent:2", "{paused: true}")
 	f.reaches("seen", "matched", 2, "updated", 0, "ready", 2)
@@ -86,6 +91,7 @@ func TestPauseHoldsAnUpgrade(t *testing.T) {
 }
 
 func TestTheUpdateSelectorChoosesCanaries(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 3, func(n int) map[string]string {
 		return map[string]string{"canary": fmt.Sprint(n == 2)}
 	})
@@ -95,6 +101,7 @@ func TestTheUpdateSelectorChoosesCanaries(t *testing.T) {
 }
 
 func TestPriorityDecidesTheOrder(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 4, func(n int) map[string]string {
 		return map[string]string{"tier": []string{"c", "a", "b", "none"}[n], "order": fmt.Sprint(n)}
 	})
@@ -108,6 +115,7 @@ func TestPriorityDecidesTheOrder(t *testing.T) {
 }
 
 func TestScatterSpreadsWhatIsAlike(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 6, func(n int) map[string]string {
 		return map[string]string{"zone": map[bool]string{true: "z1", false: "z2"}[n < 3]}
 	})
@@ -125,6 +133,7 @@ func TestScatterSpreadsWhatIsAlike(t *testing.T) {
 }
 
 func TestNotUpdateMovesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 2, nil)
 	f.update("agent:2", "{type: NotUpdate}")
 	f.reaches("seen", "matched", 2, "updated", 0, "ready", 2)
@@ -135,6 +144,7 @@ func TestNotUpdateMovesNothing(t *testing.T) {
 }
 
 func TestWhatCannotGoInPlaceIsMarked(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, created(t, "{"+oneContainer+"}"), 2, nil)
 	setSpec(t, f.set, `[{name: agent, image: "agent:2", env: [{name: NEW, value: x}]}]`, "containers")
 	for _, name := range f.names {
@@ -152,6 +162,7 @@ func TestWhatCannotGoInPlaceIsMarked(t *testing.T) {
 }
 
 func TestHistoryIsKept(t *testing.T) {
+	t.Parallel()
 	set := newSidecarSet(t, "{"+oneContainer+", revisionHistoryLimit: 2}")
 	set.SetLabels(map[string]string{"team": "a"})
 	create(t, set)
@@ -204,6 +215,7 @@ func TestHistoryIsKept(t *testing.T) {
 }
 
 func TestACustomVersionMarksItsRevision(t *testing.T) {
+	t.Parallel()
 	set := created(t, "{"+oneContainer+", customVersion: gold}")
 	observed(t, set)
 	for _, revision := range revisionsOf(t, set) {
@@ -222,6 +234,7 @@ func TestACustomVersionMarksItsRevision(t *testing.T) {
 }
 
 func TestDeletingASidecarSetTouchesNoPod(t *testing.T) {
+	t.Parallel()
 	set := created(t, "{"+oneContainer+"}")
 	f := newFleet(t, set, 1, nil)
 	before := f.pod(f.names[0])
@@ -236,6 +249,7 @@ func TestDeletingASidecarSetTouchesNoPod(t *testing.T) {
 }
 
 func TestConditionsFollowTheConventions(t *testing.T) {
+	t.Parallel()
 	set := created(t, "{"+oneContainer+"}")
 	observed(t, set)
 	injects(t, set)

@@ -6,6 +6,7 @@ mod failure;
 mod install;
 mod operator;
 mod plugin;
+mod rollback;
 mod sample;
 mod status;
 mod status_view;
@@ -71,11 +72,9 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Resume(args) => asynchronous(async move {
             Ok(change::set_paused(&door(&args.connection).await?, &args.target.name, false).await?)
         }),
-        Command::Rollback(args) => {
-            asynchronous(
-                async move { Ok(change::rollback(&door(&args.target.connection).await?, &args).await?) },
-            )
-        }
+        Command::Rollback(args) => asynchronous(async move {
+            Ok(rollback::rollback(&door(&args.target.connection).await?, &args).await?)
+        }),
     }
 }
 

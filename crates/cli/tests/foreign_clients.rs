@@ -2,12 +2,15 @@
 //! against `tidegate operator` on a real API server and against `tidegate up`. `COMPAT_RUN` picks tests by regex.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::{BufRead as _, BufReader};
+#[path = "support/up.rs"]
+mod up;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use testbed::{ApiServer, ApiServerOptions};
+use up::Up;
 
 #[test]
 fn clients_of_kruise_work_with_the_operator_on_a_real_api_server() {
@@ -43,21 +46,12 @@ fn clients_of_kruise_work_with_the_operator_on_a_real_api_server() {
 fn clients_of_kruise_work_with_the_embedded_cluster() {
     let Some(clients) = clients() else { return };
     let dir = scratch("embedded");
-    let kubeconfig = dir.join("kubeconfig");
-    let mut up = tidegate(&dir, |command| {
-        command
-            .args(["up", "--no-sample", "--listen=127.0.0.1:0"])
-            .arg("--data-dir")
-            .arg(dir.join("data"))
-            .arg("--kubeconfig")
-            .arg(&kubeconfig)
-            .stdout(Stdio::piped())
+    let up = Up::start(&dir, 3);
+    let passed = run(&clients, |command| {
+        command.env("KUBECONFIG", dir.join("kubeconfig"))
     });
-    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
-    let first = lines.next().unwrap().unwrap();
-    assert!(first.starts_with("ready"), "{first}");
-    let passed = run(&clients, |command| command.env("KUBECONFIG", &kubeconfig));
-    let log = end(up, &dir);
+    drop(up);
+    let log = std::fs::read_to_string(dir.join("log")).unwrap();
     assert!(passed, "Go tests failed, see above; the log:\n{log}");
     std::fs::remove_dir_all(&dir).ok();
 }
@@ -94,7 +88,7 @@ fn go_build(module: &str, name: &str, command: &[&str]) -> Option<PathBuf> {
 
 fn run(clients: &Path, complete: impl FnOnce(&mut Command) -> &mut Command) -> bool {
     let mut command = Command::new(clients);
-    complete(&mut command).arg("-test.timeout=400s");
+    complete(&mut command).args(["-test.timeout=400s", "-test.parallel=8"]);
     if let Ok(chosen) = std::env::var("COMPAT_RUN") {
         command.args(["-test.v", "-test.run", &chosen]);
     }

@@ -2,15 +2,17 @@
 //! goes back or is used twice. `KILLS` says how often (default 5).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/up.rs"]
+mod up;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use cluster::resource::CONFIG_MAPS;
 use cluster::{Door, DoorOptions, ListOptions};
 use serde_json::json;
+use up::Up;
 
 #[test]
 fn no_acknowledged_write_is_lost_when_the_process_is_killed() {
@@ -26,7 +28,7 @@ fn no_acknowledged_write_is_lost_when_the_process_is_killed() {
         .unwrap();
     let mut acknowledged: BTreeMap<String, u64> = BTreeMap::new();
     for round in 0..kills {
-        let mut up = start(&dir);
+        let mut up = Up::start(&dir, 1);
         let door = runtime.block_on(door(&dir.join("kubeconfig")));
         let before = acknowledged.values().max().copied().unwrap_or_default();
         runtime.block_on(check(&door, &acknowledged));
@@ -45,10 +47,9 @@ fn no_acknowledged_write_is_lost_when_the_process_is_killed() {
             "a resourceVersion was used twice by round {round}"
         );
     }
-    let mut up = start(&dir);
+    let up = Up::start(&dir, 1);
     runtime.block_on(async { check(&door(&dir.join("kubeconfig")).await, &acknowledged).await });
-    up.kill().unwrap();
-    up.wait().unwrap();
+    drop(up);
     std::fs::remove_dir_all(&dir).ok();
     println!("{kills} kills, {} acknowledged writes", acknowledged.len());
     assert!(acknowledged.len() > kills as usize);
@@ -59,7 +60,7 @@ async fn write_until_killed(
     door: &Door,
     round: u32,
     patience: Duration,
-    up: &mut Child,
+    up: &mut Up,
 ) -> BTreeMap<String, u64> {
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..8 {
@@ -85,8 +86,8 @@ async fn write_until_killed(
         });
     }
     tokio::time::sleep(patience).await;
-    up.kill().unwrap();
-    up.wait().unwrap();
+    up.child.kill().unwrap();
+    up.child.wait().unwrap();
     let mut all = BTreeMap::new();
     while let Some(written) = writers.join_next().await {
         all.extend(written.unwrap());
@@ -121,29 +122,4 @@ async fn door(kubeconfig: &Path) -> Door {
         ..DoorOptions::default()
     };
     Door::from_kubeconfig(Some(kubeconfig), options).await.unwrap()
-}
-
-fn start(dir: &Path) -> Child {
-    let data: PathBuf = dir.join("data");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args([
-            "up",
-            "--no-sample",
-            "--listen=127.0.0.1:0",
-            "--nodes=1",
-            "--data-dir",
-        ])
-        .arg(data)
-        .arg("--kubeconfig")
-        .arg(dir.join("kubeconfig"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let first = BufReader::new(child.stdout.take().unwrap())
-        .lines()
-        .next()
-        .unwrap()
-        .unwrap();
-    assert!(first.starts_with("ready"), "{first}");
-    child
 }

@@ -3,11 +3,15 @@
 //! Needs root and a few Debian packages (testbed/install-packages.sh); elsewhere it says so in one line and passes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/output.rs"]
+mod output;
+
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use output::checked;
 use serde_json::Value;
 use testbed::{Bed, BedOptions};
 
@@ -253,16 +257,6 @@ impl Story {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
-}
-
-fn checked(output: Output, arguments: &[&str]) -> String {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
 }
 
 struct Operator {

@@ -1,19 +1,25 @@
 //! Every example of seed 002 on `tidegate up`, applied with stock kubectl, does what its text says.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::{BufRead as _, BufReader};
+#[path = "support/output.rs"]
+mod output;
+#[path = "support/up.rs"]
+mod up;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use output::checked;
 use serde_json::Value;
 use testbed::{Binaries, DEFAULT_VERSION, Module};
+use up::Up;
 
 const NEXT_IMAGE: &str = r#"[{"op":"replace","path":"/spec/containers/0/image","value":"logtail:1.0.1"}]"#;
 
 #[test]
 fn every_example_of_the_seed_applies_and_does_what_its_text_says() {
-    let up = Up::start("examples");
+    let up = Cluster::start("examples");
     up.apply("pods.yaml");
     up.hot_upgrade_is_injected_as_two_containers();
     up.logtail_gets_its_volume_and_the_time_zone();
@@ -23,7 +29,7 @@ fn every_example_of_the_seed_applies_and_does_what_its_text_says() {
     up.scatter_spreads_an_application_over_the_upgrade();
 }
 
-impl Up {
+impl Cluster {
     fn hot_upgrade_is_injected_as_two_containers(&self) {
         self.apply("01-hot-upgrade.yaml");
         self.recreate("hotupgrade");
@@ -148,35 +154,20 @@ fn containers(pod: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-/// `tidegate up` of this build in a directory of its own.
-struct Up {
-    child: Child,
+/// `tidegate up` in a directory of its own, and kubectl.
+struct Cluster {
+    up: Up,
     dir: PathBuf,
     kubectl: PathBuf,
 }
 
-impl Up {
+impl Cluster {
     fn start(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
         let binaries =
             Binaries::build(&[Module::Kubernetes], DEFAULT_VERSION, &mut |l| eprintln!("{l}")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["up", "--no-sample", "--listen=127.0.0.1:0", "--nodes=5"])
-            .arg("--data-dir")
-            .arg(dir.join("data"))
-            .arg("--kubeconfig")
-            .arg(dir.join("kubeconfig"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let first = BufReader::new(child.stdout.take().unwrap())
-            .lines()
-            .next()
-            .unwrap()
-            .unwrap();
-        assert!(first.starts_with("ready"), "{first}");
         let up = Self {
-            child,
+            up: Up::start(&dir, 5),
             dir,
             kubectl: binaries.program("kubectl").unwrap(),
         };
@@ -292,21 +283,14 @@ impl Up {
     }
 }
 
-impl Drop for Up {
+impl Drop for Cluster {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.up.child.kill().ok();
+        self.up.child.wait().ok();
         std::fs::remove_dir_all(&self.dir).ok();
     }
 }
 
 fn run(mut command: Command, arguments: &[&str]) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
+    checked(command.output().unwrap(), arguments)
 }

@@ -1,9 +1,13 @@
 //! Wrong input gets one clear error and an exit code other than 0, soon.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::{BufRead as _, BufReader};
+#[path = "support/up.rs"]
+mod up;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+
+use up::Up;
 
 /// Standard error of a command that fails.
 fn refusal(dir: &Path, arguments: &str) -> String {
@@ -100,7 +104,7 @@ fn a_server_that_is_not_there_is_said_so() {
 #[test]
 fn a_second_cluster_and_objects_that_are_not_there_are_refused() {
     let dir = scratch("second");
-    let mut up = up(&dir);
+    let up = Up::start(&dir, 1);
     let address = address_of(&dir);
     forbidden_user(&dir);
     let second = "up --no-sample --listen 127.0.0.1:0 --kubeconfig other";
@@ -137,23 +141,8 @@ fn a_second_cluster_and_objects_that_are_not_there_are_refused() {
         !dir.join("other").exists(),
         "a cluster that did not start left its kubeconfig"
     );
-    up.kill().unwrap();
-    up.wait().unwrap();
+    drop(up);
     std::fs::remove_dir_all(&dir).unwrap();
-}
-
-fn up(dir: &Path) -> Child {
-    let mut up = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["up", "--no-sample", "--nodes=1", "--listen=127.0.0.1:0"])
-        .args(["--data-dir=data", "--kubeconfig=kubeconfig"])
-        .current_dir(dir)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
-    let first = lines.next().unwrap().unwrap();
-    assert!(first.starts_with("ready"), "{first}");
-    up
 }
 
 fn address_of(dir: &Path) -> String {
