@@ -103,6 +103,10 @@ impl Crd {
             let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
                           spec.versions[*].schema instead";
             errors.push(FieldError::invalid("spec.preserveUnknownFields", "true", detail));
+            if has_defaults(&spec["versions"]) {
+                let detail = "must be false in order to use defaults in the schema";
+                errors.push(FieldError::invalid("spec.preserveUnknownFields", "true", detail));
+            }
         }
         if errors.is_empty() { Ok(crd) } else { Err(errors) }
     }
@@ -284,6 +288,27 @@ fn check_version_set(versions: &[Value], errors: &mut Vec<FieldError>) {
         let detail = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid("spec.versions", shown, detail));
     }
+}
+
+/// Whether any schema of the versions has a default.
+fn has_defaults(versions: &Value) -> bool {
+    fn within(schema: &Value) -> bool {
+        let Some(map) = schema.as_object() else {
+            return false;
+        };
+        let in_map = |name: &str| {
+            let all = map.get(name).and_then(Value::as_object);
+            all.is_some_and(|all| all.values().any(within))
+        };
+        map.get("default").is_some_and(|d| !d.is_null())
+            || in_map("properties")
+            || ["items", "additionalProperties"]
+                .iter()
+                .any(|name| map.get(*name).is_some_and(within))
+    }
+    let all = versions.as_array().into_iter().flatten();
+    all.map(|version| &version["schema"]["openAPIV3Schema"])
+        .any(within)
 }
 
 fn conversion(value: &Value, errors: &mut Vec<FieldError>) -> Conversion {

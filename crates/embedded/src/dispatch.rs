@@ -98,7 +98,7 @@ fn named(call: &Call, target: &Target, verb: &str) -> String {
         .and_then(|text| text.strip_prefix("metadata.name="))
         .filter(|name| !name.contains([',', '=']));
     match selected {
-        Some(name) if matches!(verb, "list" | "watch" | "deletecollection") => name.to_owned(),
+        Some(name) if matches!(verb, "list" | "watch") => name.to_owned(),
         _ => target.name().to_owned(),
     }
 }

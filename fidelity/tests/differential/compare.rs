@@ -137,6 +137,7 @@ static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         (r"https://[\w.]+:\d+", "SERVER"),
         (r"^\d+(s|m\d*s?)$", "AGE"),
         (r"\b3[0-2]\d\d\d/(TCP|UDP|SCTP)", "PORT/$1"),
+        (r"Duplicate value: 3[0-2]\d\d\d\b", "Duplicate value: PORT"),
         (r"^eyJ[\w.-]+$", "TOKEN"),
         (r"\b(127\.0\.0\.1|192\.0\.2\.\d+):\d+", "SERVER"),
         (r#"resourceVersion([\\":]+)\d+"#, "resourceVersion${1}RV"),

@@ -127,8 +127,13 @@ impl<'t> Merger<'t> {
         let def = self.table.get(ty);
         match def {
             TypeDef::Struct { .. } | TypeDef::Any => def.field(key).ok_or_else(|| {
+                let name = if matches!(def, TypeDef::Any) {
+                    "RawExtension "
+                } else {
+                    ""
+                };
                 PatchError::Internal(format!(
-                    "unable to find api field in struct for the json field \"{key}\""
+                    "unable to find api field in struct {name}for the json field \"{key}\""
                 ))
             }),
             other => Err(PatchError::Internal(format!(

@@ -7,6 +7,7 @@ mod namespaces;
 mod pod_defaults;
 mod pod_security;
 mod quota;
+mod runtime_class;
 mod service_account;
 
 use serde_json::{Value, json};
@@ -121,7 +122,7 @@ pub fn mutate(
     pod_defaults::taint_new_node(request, object);
     pod_defaults::priority(request, object, old, lookup)?;
     pod_defaults::toleration_seconds(request, object);
-    Ok(())
+    runtime_class::mutate(request, object, lookup)
 }
 
 /// Nothing is made in a namespace that ends, subresources neither.
@@ -144,6 +145,7 @@ pub fn validate(
     service_account::validate(request, object, lookup)?;
     let warnings = pod_security::validate(request, object, old, lookup)?;
     pod_defaults::validate_priority(request, object, lookup)?;
+    runtime_class::validate(request, object, lookup)?;
     Ok(warnings)
 }
 

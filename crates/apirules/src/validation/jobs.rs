@@ -140,22 +140,24 @@ fn generated_labels(job: &Value, path: &Path, errors: &mut Errors) {
     if selector.is_null() {
         return;
     }
-    let own = "batch.kubernetes.io/controller-uid";
-    let by_uid = selector.at("matchLabels").text(own) == uid
-        || selector.at("matchLabels").text("controller-uid") == uid;
-    if !by_uid && !is_empty_selector(selector) {
-        errors.invalid(
-            &path.child("selector"),
-            selector.clone(),
-            "`selector` not auto-generated",
-        );
-    }
     let wanted = [
         ("controller-uid", uid),
         ("job-name", name),
         ("batch.kubernetes.io/controller-uid", uid),
         ("batch.kubernetes.io/job-name", name),
     ];
+    let given = wanted.map(|(key, value)| (key.to_owned(), Value::from(value)));
+    let given = Value::from_iter(given);
+    let mut unreadable = Errors::default();
+    validate_selector(selector, path, &mut unreadable);
+    let made_by_hand = !is_empty_selector(selector) && !selector_matches(selector, &given);
+    if unreadable.is_empty() && made_by_hand {
+        errors.invalid(
+            &path.child("selector"),
+            selector.clone(),
+            "`selector` not auto-generated",
+        );
+    }
     for (key, value) in wanted {
         let at = path.child("template").child("metadata").child("labels").key(key);
         let detail = format!("must be '{value}'");

@@ -61,6 +61,9 @@ pub(super) fn update(resource: &ResourceRef<'_>, new: &Value, old: &Value, error
     let namespaced = !new.at("metadata").text("namespace").is_empty();
     validate_meta(new, namespaced, path_segment, errors);
     validate_meta_update(new, old, errors);
+    if knows_finalizers(resource) {
+        validate_finalizer_kinds(new, errors);
+    }
     if (resource.group, resource.resource) == ("", "pods") {
         return match resource.subresource {
             "status" => pod::validate_status_update(new, old, errors),
@@ -81,9 +84,6 @@ pub(super) fn update(resource: &ResourceRef<'_>, new: &Value, old: &Value, error
     }
     if rereads_metadata(resource) {
         validate_meta(new, namespaced, name_rule(resource), errors);
-        if knows_finalizers(resource) {
-            validate_finalizer_kinds(new, errors);
-        }
     }
     content(resource, new, Some(old), errors);
 }

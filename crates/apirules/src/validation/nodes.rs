@@ -10,6 +10,7 @@ pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = Path::new("spec");
     validate_ranges(new.at("spec"), &path.child("podCIDRs"), errors);
     taints(new, errors);
+    declared_features(new.at("status"), errors);
     let Some(old) = old else { return };
     // A real server looks at them twice.
     taints(new, errors);
@@ -27,6 +28,40 @@ pub(super) fn node(new: &Value, old: Option<&Value>, errors: &mut Errors) {
         let detail = "node updates may not change providerID except from \"\" to valid";
         errors.forbidden(&path.child("providerID"), detail);
     }
+}
+
+/// Sorted, each once, named as `MyFeature` or `MyFeature/mySubFeature`.
+fn declared_features(status: &Value, errors: &mut Errors) {
+    let path = Path::new("status").child("declaredFeatures");
+    let all = crate::read::texts(status.list("declaredFeatures"));
+    for (i, name) in all.iter().enumerate() {
+        if name.len() > 253 {
+            let why = format!("invalid feature name {name:?}: must be no more than 253 characters");
+            errors.invalid(&path.index(i), *name, why);
+        } else if !is_feature(name) {
+            let why = format!(
+                "invalid feature name {name:?}: must start with an UpperCamelCase segment, with subsequent segments \
+                 separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric \
+                 characters and slashes"
+            );
+            errors.invalid(&path.index(i), *name, why);
+        }
+        match all.get(i + 1) {
+            Some(next) if next == name => errors.duplicate(&path.index(i + 1), *next),
+            Some(next) if next < name => {
+                errors.invalid(&path.index(i + 1), *next, "list must be sorted alphabetically");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_feature(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.split('/').all(|part| {
+            part.starts_with(|c: char| c.is_ascii_alphabetic())
+                && part.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
 }
 
 fn taints(new: &Value, errors: &mut Errors) {

@@ -34,9 +34,20 @@ pub fn on_create(resource: &ResourceRef<'_>, object: &Value) -> Vec<String> {
         }
         ("", "services") => services::of(object, &mut out),
         ("", "secrets") => secret(object, &mut out),
+        ("", "nodes") => node(object, &mut out),
         _ => {}
     }
     out
+}
+
+fn node(object: &Value, out: &mut Vec<String>) {
+    let spec = object.at("spec");
+    if spec.has("configSource") {
+        out.push("spec.configSource: the feature is removed".to_owned());
+    }
+    if !spec.text("externalID").is_empty() {
+        out.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+    }
 }
 
 /// Warnings about a valid change; templates are looked at again only where the spec changed.

@@ -19,6 +19,11 @@ pub(super) fn apply(kind: &str, object: &mut Object) {
                 "updateStrategy",
                 &[("maxUnavailable", json!(1)), ("maxSurge", json!(0))],
             );
+            // No pointers in Go's internal type: they are always written.
+            if let Some(rolling) = at(object, &["spec", "updateStrategy", "rollingUpdate"]) {
+                set_default(rolling, "maxUnavailable", 0);
+                set_default(rolling, "maxSurge", 0);
+            }
             // Kept from the days when DaemonSets counted their templates; creation and updates move it on.
             if let Some(annotations) = made(object, "metadata").and_then(|m| made(m, "annotations")) {
                 set_default(annotations, "deprecated.daemonset.template.generation", "0");

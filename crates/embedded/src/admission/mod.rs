@@ -208,7 +208,7 @@ impl Sight<'_> {
 fn refused(refusal: apirules::admission::Refusal) -> Status {
     let code = StatusCode::from_u16(refusal.code).unwrap_or(StatusCode::FORBIDDEN);
     let mut out = Status::new(code, refusal.reason, refusal.message);
-    out.details = Some(refusal.details);
+    out.details = Some(refusal.details).filter(|d| !d.is_null());
     out
 }
 

@@ -146,7 +146,11 @@ fn decoded(
 /// A patch that makes an object unreadable is an invalid value of the patch.
 fn unreadable(target: &Target, status: Status, shown: &str) -> Status {
     match decode_error(target, &status) {
-        Some(why) => {
+        Some(mut why) => {
+            if why.starts_with("illegal base64 data") && shown.starts_with("map[") {
+                // Only the converter of strategic patches says so.
+                why.insert_str(0, "error decoding from json: ");
+            }
             let error = FieldError::invalid("patch", format!("{shown:?}"), why);
             Status::invalid("", "", "", &[error])
         }
@@ -158,8 +162,7 @@ fn unreadable(target: &Target, status: Status, shown: &str) -> Status {
 fn decode_error(target: &Target, status: &Status) -> Option<String> {
     let (kind, version) = (&target.resource.kind, &target.resource.version);
     let prefix = format!("{kind} in version {version:?} cannot be handled as a {kind}: ");
-    let why = status.message.strip_prefix(&prefix)?;
-    (!why.starts_with("strict decoding error")).then(|| why.to_owned())
+    status.message.strip_prefix(&prefix).map(str::to_owned)
 }
 
 /// A value as Go's `%+v` prints it.
@@ -228,7 +231,8 @@ fn applied_object(
 ) -> Edited {
     let resource = &target.resource;
     decoded(call, target, validation, applied, merged).map_err(|status| {
-        let Some(why) = decode_error(target, &status) else {
+        let unreadable = decode_error(target, &status);
+        let Some(why) = unreadable.filter(|w| !w.starts_with("strict decoding error")) else {
             return status;
         };
         let gvk = format!("{}/{}, Kind={}", resource.group, resource.version, resource.kind);

@@ -93,7 +93,7 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
         })
         .await?;
     let object = outcome.shown.into_value(&call.server, &target.resource).await?;
-    Ok(answer(call, 200, scale_of(&object, &paths))?.with_warnings(outcome.warnings))
+    Ok(answer(call, target, 200, scale_of(&object, &paths))?.with_warnings(outcome.warnings))
 }
 
 async fn read_scale(call: &Call, target: &Target, paths: &Paths) -> Result<Answer, Status> {
@@ -106,7 +106,7 @@ async fn read_scale(call: &Call, target: &Target, paths: &Paths) -> Result<Answe
             "the spec replicas field {path:?} does not exist"
         )));
     }
-    answer(call, 200, scale_of(&object, paths))
+    answer(call, target, 200, scale_of(&object, paths))
 }
 
 /// The object with the replicas that its Scale wants.
@@ -191,11 +191,12 @@ fn apply(
     pipeline::apply_scale(target, live, &applied, writer, force)
 }
 
-fn answer(call: &Call, code: u16, mut scale: Value) -> Result<Answer, Status> {
+fn answer(call: &Call, target: &Target, code: u16, mut scale: Value) -> Result<Answer, Status> {
     metadata::remove(&mut scale, "managedFields");
     let form = negotiate::form(call.header("accept"))?;
     if form == Form::Table {
-        return Answer::json(code, &table::scale(&scale, call.server.now()));
+        let of_custom = target.resource.custom.is_some();
+        return Answer::json(code, &table::scale(&scale, of_custom, call.server.now()));
     }
     show::value_as(call, None, code, &scale, form)
 }

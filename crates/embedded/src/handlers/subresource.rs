@@ -47,8 +47,8 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
         (_, "get") => {
             let stored = read::find(call, target)?;
             read::settled(call, stored.revision).await?;
-            if name == "resize" {
-                // It has no table.
+            if matches!(name, "resize" | "ephemeralcontainers") {
+                // They have no table.
                 let pod = show::served_value(&call.server, resource, &stored).await?;
                 return show::value_as(call, None, 200, &pod, negotiate::form(call.header("accept"))?);
             }

@@ -22,23 +22,29 @@ pub fn columns(group_version: &str, plural: &str) -> Vec<Value> {
         .unwrap_or_else(default_columns)
 }
 
-/// A Scale, whatever it scales.
-pub fn scale(scale: &Value, now: Timestamp) -> Value {
+/// A Scale; those of custom kinds are described in words of their own.
+pub fn scale(scale: &Value, of_custom: bool, now: Timestamp) -> Value {
     let defaults = default_columns();
-    let column = |name: &str, kind: &str, about: &Value| json!({"name": name, "type": kind, "format": "", "priority": 0, "description": about});
+    let column = |name: &str, kind: &str, format: &str, about: &Value| json!({"name": name, "type": kind, "format": format, "priority": 0, "description": about});
+    let (desired, available, format, age) = match of_custom {
+        true => (
+            "Number of desired replicas",
+            "Number of actual replicas",
+            "name",
+            "date",
+        ),
+        false => (
+            "replicas is the desired number of instances for the scaled object.",
+            "replicas is the actual number of observed instances of the scaled object.",
+            "",
+            "string",
+        ),
+    };
     let columns = [
-        column("Name", "string", &defaults[0]["description"]),
-        column(
-            "Desired",
-            "integer",
-            &json!("replicas is the desired number of instances for the scaled object."),
-        ),
-        column(
-            "Available",
-            "integer",
-            &json!("replicas is the actual number of observed instances of the scaled object."),
-        ),
-        column("Age", "string", &defaults[1]["description"]),
+        column("Name", "string", format, &defaults[0]["description"]),
+        column("Desired", "integer", "", &json!(desired)),
+        column("Available", "integer", "", &json!(available)),
+        column("Age", age, "", &defaults[1]["description"]),
     ];
     let row = Row { object: scale, now };
     let cells = [

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::containers::{EphemeralList, validate_containers, validate_ephemeral, validate_init};
-use super::resources::validate_pod_resources;
+use super::resources::{validate_pod_resources, validate_requirements};
 use super::scheduling::{validate_affinity, validate_spread, validate_tolerations};
 use super::security::validate_pod_security;
 use super::volumes::validate_volumes;
@@ -63,6 +63,10 @@ pub(crate) fn validate_spec(spec: &Value, meta: &Value, path: &Path, mode: Mode,
     validate_tolerations(spec.list("tolerations"), &path.child("tolerations"), errors);
     validate_aliases(spec.list("hostAliases"), &path.child("hostAliases"), errors);
     validate_classes(spec, path, errors);
+    if spec.has("overhead") {
+        let limits = serde_json::json!({"limits": spec.at("overhead")});
+        validate_requirements(&limits, &Value::Null, &path.child("overhead"), errors);
+    }
     validate_os(spec, path, errors);
 }
 
