@@ -335,18 +335,6 @@ func observed(t *testing.T, set *unstructured.Unstructured) {
 	})
 }
 
-// injects waits until pods get this SidecarSet's containers.
-func injects(t *testing.T, set *unstructured.Unstructured) {
-	t.Helper()
-	until(t, "InjectionReady", func() error {
-		get(t, set)
-		if found := condition(set, "InjectionReady"); found["status"] != "True" {
-			return fmt.Errorf("condition %v", found)
-		}
-		return nil
-	})
-}
-
 // mapper of the cluster's discovery, as controller-runtime's clients use it.
 func mapping(t *testing.T, version string) *meta.RESTMapping {
 	t.Helper()

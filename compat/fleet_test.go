@@ -23,7 +23,6 @@ type fleet struct {
 // newFleet creates pods p0, p1, ... with the labels given by number; all of them run.
 func newFleet(t *testing.T, set *unstructured.Unstructured, size int, label func(int) map[string]string) *fleet {
 	t.Helper()
-	injects(t, set)
 	f := &fleet{t: t, set: set}
 	for number := range size {
 		pod := podNamed(t, fmt.Sprintf("%s-p%d", nameOf(t), number), "{}")

@@ -49,11 +49,10 @@ func hashes(t *testing.T, pod client.Object, key string) map[string]podHash {
 
 func TestContainersAreInjectedInKruisesOrder(t *testing.T) {
 	t.Parallel()
-	set := created(t, `{
+	created(t, `{
 		containers: [{name: z-first, image: "a:1"}, {name: after, image: "a:1", podInjectPolicy: AfterAppContainer}, {name: a-second, image: "a:1"}],
 		initContainers: [{name: z-init, image: "i:1"}, {name: a-init, image: "i:1"}, {name: early, image: "i:1", podInjectPolicy: BeforeAppContainer}]
 	}`)
-	injects(t, set)
 	pod := injected(t, `{initContainers: [{name: own-init, image: "i:1"}], containers: [{name: one, image: "m:1"}, {name: two, image: "m:1"}]}`)
 	same(t, "containers", names(at(pod, "spec.containers")), "z-first a-second one two after")
 	same(t, "init containers", names(at(pod, "spec.initContainers")), "early own-init a-init z-init")
@@ -63,7 +62,6 @@ func TestWhatInjectionWritesToAPod(t *testing.T) {
 	t.Parallel()
 	set := created(t, `{containers: [{name: b, image: "a:1"}, {name: a, image: "a:1"}], initContainers: [{name: i, image: "i:1"}, {name: native, image: "n:1", restartPolicy: Always}],
 		updateStrategy: {type: NotUpdate}}`)
-	injects(t, set)
 	pod := injected(t, `{}`)
 	annotations := pod.GetAnnotations()
 	if annotations[injectedListKey] != set.GetName() {
@@ -88,7 +86,6 @@ func TestARevisionIsNamedOnceItIsObserved(t *testing.T) {
 	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1"}]}`)
 	observed(t, set)
-	injects(t, set)
 	pod := injected(t, `{}`)
 	if got := hashes(t, pod, hashKey)[set.GetName()].ControllerRevision; got == "" || got != at(set, "status.latestRevision") {
 		t.Errorf("controllerRevision %q, latestRevision %v", got, at(set, "status.latestRevision"))
@@ -97,13 +94,12 @@ func TestARevisionIsNamedOnceItIsObserved(t *testing.T) {
 
 func TestEnvironmentIsTransferred(t *testing.T) {
 	t.Parallel()
-	set := created(t, `{containers: [
+	created(t, `{containers: [
 		{name: agent, image: "a:1", env: [{name: OWN, value: own}, {name: B, value: mine}],
 			transferEnv: [{sourceContainerName: main, envNames: [C, A], envName: B}, {sourceContainerName: main, envName: MISSING}, {sourceContainerName: nobody, envName: A},
 				{sourceContainerNameFrom: {fieldRef: {fieldPath: "metadata.labels['from']"}}, sourceContainerName: main, envName: D},
 				{sourceContainerNameFrom: {fieldRef: {fieldPath: "metadata.annotations['from']"}}, envName: E}]}],
 		initContainers: [{name: setup, image: "i:1", transferEnv: [{sourceContainerName: main, envName: A}]}]}`)
-	injects(t, set)
 	pod := podNamed(t, nameOf(t), `{containers: [{name: main, image: "m:1", env: [{name: A, value: a}, {name: B, value: b}, {name: C, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.name}}}]},
 		{name: other, image: "o:1", env: [{name: D, value: d}, {name: E, value: e}]}]}`)
 	labels := pod.GetLabels()
@@ -118,11 +114,10 @@ func TestEnvironmentIsTransferred(t *testing.T) {
 
 func TestVolumesAndSecretsFollowTheirSidecars(t *testing.T) {
 	t.Parallel()
-	set := created(t, `{
+	created(t, `{
 		containers: [{name: agent, image: "a:1", volumeMounts: [{name: used, mountPath: /used}, {name: taken, mountPath: /taken}]}],
 		volumes: [{name: used, emptyDir: {}}, {name: taken, emptyDir: {}}, {name: unused, emptyDir: {}}],
 		imagePullSecrets: [{name: ours}, {name: both}]}`)
-	injects(t, set)
 	pod := injected(t, `{volumes: [{name: taken, hostPath: {path: /x, type: ""}}], imagePullSecrets: [{name: both}, {name: theirs}]}`)
 	same(t, "volumes", names(at(pod, "spec.volumes")), "taken used")
 	same(t, "the pod's own volume", at(pod, "spec.volumes.0.hostPath.path"), "/x")
@@ -131,10 +126,9 @@ func TestVolumesAndSecretsFollowTheirSidecars(t *testing.T) {
 
 func TestMountsAreShared(t *testing.T) {
 	t.Parallel()
-	set := created(t, `{containers: [
+	created(t, `{containers: [
 		{name: shares, image: "a:1", shareVolumePolicy: {type: enabled}, volumeMounts: [{name: own, mountPath: /data}]},
 		{name: alone, image: "a:1"}], volumes: [{name: own, emptyDir: {}}]}`)
-	injects(t, set)
 	pod := injected(t, `{volumes: [{name: data, emptyDir: {}}, {name: logs, emptyDir: {}}],
 		initContainers: [{name: init, image: "i:1", volumeMounts: [{name: data, mountPath: /init}]}],
 		containers: [{name: main, image: "m:1", env: [{name: WHERE, value: here}],
@@ -148,8 +142,7 @@ func TestMountsAreShared(t *testing.T) {
 
 func TestDevicesAreShared(t *testing.T) {
 	t.Parallel()
-	set := created(t, `{containers: [{name: shares, image: "a:1", shareVolumeDevicePolicy: {type: enabled}}]}`)
-	injects(t, set)
+	created(t, `{containers: [{name: shares, image: "a:1", shareVolumeDevicePolicy: {type: enabled}}]}`)
 	pod := injected(t, `{volumes: [{name: disk, persistentVolumeClaim: {claimName: disk}}],
 		containers: [{name: main, image: "m:1", volumeDevices: [{name: disk, devicePath: /dev/x}]}]}`)
 	same(t, "devices", at(pod, "spec.containers[shares].volumeDevices"), "[{name: disk, devicePath: /dev/x}]")
@@ -157,11 +150,10 @@ func TestDevicesAreShared(t *testing.T) {
 
 func TestResourcesAreComputed(t *testing.T) {
 	t.Parallel()
-	set := created(t, `{containers: [
+	created(t, `{containers: [
 		{name: sum, image: "a:1", resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {
 			limits: {cpu: "max(cpu*50%, 50m)", memory: "memory*50%"}, requests: {cpu: "cpu*1.5+100m", memory: "min(memory, 200M)"}}}},
 		{name: max, image: "a:1", resourcesPolicy: {targetContainersMode: max, targetContainersNameRegex: "^m.*", resourcesExpr: {limits: {cpu: cpu}, requests: {cpu: "cpu/3"}}}}]}`)
-	injects(t, set)
 	pod := injected(t, `{containers: [{name: main, image: "m:1", resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: 500m, memory: 1Gi}}},
 		{name: more, image: "m:1", resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: 500m}}}]}`)
 	same(t, "sum", at(pod, "spec.containers[sum].resources"), `{limits: {cpu: "2", memory: 1Gi}, requests: {cpu: 1600m, memory: 200M}}`)
@@ -170,8 +162,7 @@ func TestResourcesAreComputed(t *testing.T) {
 
 func TestALimitThatOneTargetLacksIsNotSet(t *testing.T) {
 	t.Parallel()
-	set := created(t, `{containers: [{name: agent, image: "a:1", resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {limits: {cpu: cpu, memory: "100Mi"}, requests: {cpu: cpu}}}}]}`)
-	injects(t, set)
+	created(t, `{containers: [{name: agent, image: "a:1", resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {limits: {cpu: cpu, memory: "100Mi"}, requests: {cpu: cpu}}}}]}`)
 	pod := injected(t, `{containers: [{name: main, image: "m:1", resources: {limits: {cpu: "1"}}}, {name: more, image: "m:1"}]}`)
 	same(t, "resources", at(pod, "spec.containers[agent].resources"), `{requests: {cpu: "1"}}`)
 }
@@ -179,14 +170,12 @@ func TestALimitThatOneTargetLacksIsNotSet(t *testing.T) {
 func TestAPodWithoutTargetsIsDenied(t *testing.T) {
 	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1", resourcesPolicy: {targetContainersMode: sum, targetContainersNameRegex: "^nobody$", resourcesExpr: {limits: {cpu: cpu}}}}]}`)
-	injects(t, set)
 	refused(t, api.Create(ctx, podNamed(t, nameOf(t), `{}`)), 500, "denied the request", set.GetName())
 }
 
 func TestAHotUpgradeContainerGetsTwoSlots(t *testing.T) {
 	t.Parallel()
 	set := created(t, `{containers: [{name: mesh, image: "mesh:1", upgradeStrategy: {upgradeType: HotUpgrade, hotUpgradeEmptyImage: "empty:1"}}]}`)
-	injects(t, set)
 	pod := injected(t, `{}`)
 	same(t, "containers", names(at(pod, "spec.containers")), "mesh-1 mesh-2 main")
 	same(t, "images", []any{at(pod, "spec.containers.0.image"), at(pod, "spec.containers.1.image")}, `["mesh:1", "empty:1"]`)
@@ -212,7 +201,6 @@ func TestAnnotationsArePatchedByPolicy(t *testing.T) {
 		{annotations: {patched-retained: ours, patched-added: ours}, patchPolicy: Retain},
 		{annotations: {patched-overwritten: ours}, patchPolicy: Overwrite},
 		{annotations: {patched-merged: '{"a": 1, "b": null}', patched-set: '{"x": 1}'}, patchPolicy: MergePatchJson}]}`)
-	injects(t, set)
 	pod := podNamed(t, nameOf(t), `{}`)
 	pod.SetAnnotations(map[string]string{"patched-retained": "theirs", "patched-overwritten": "theirs", "patched-merged": `{"b":2,"c":3}`})
 	create(t, pod)
@@ -245,7 +233,6 @@ func allowAnnotations(t *testing.T, expression string) {
 func TestInjectionCanBePaused(t *testing.T) {
 	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1"}]}`)
-	injects(t, set)
 	setSpec(t, set, "{paused: true}", "injectionStrategy")
 	until(t, "pods are left alone", func() error {
 		pod := podNamed(t, nameOf(t), `{}`)
@@ -264,7 +251,6 @@ func TestNewPodsGetThePinnedRevision(t *testing.T) {
 	set := created(t, `{containers: [{name: agent, image: "a:1"}], customVersion: one}`)
 	observed(t, set)
 	first := at(set, "status.latestRevision").(string)
-	injects(t, set)
 	change(t, set, func() {
 		put(set, `[{name: agent, image: "a:2"}]`, "spec", "containers")
 		put(set, "two", "spec", "customVersion")
@@ -294,7 +280,6 @@ func TestPartialPinsPodsTheUpdateSelectorDoesNotName(t *testing.T) {
 	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1"}], customVersion: one}`)
 	observed(t, set)
-	injects(t, set)
 	change(t, set, func() {
 		put(set, `[{name: agent, image: "a:2"}]`, "spec", "containers")
 		put(set, "two", "spec", "customVersion")
@@ -322,8 +307,7 @@ func TestNamespacesAreSelected(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set := created(t, `{namespaceSelector: {matchLabels: {team: inside}}, containers: [{name: agent, image: "a:1"}]}`)
-	injects(t, set)
+	created(t, `{namespaceSelector: {matchLabels: {team: inside}}, containers: [{name: agent, image: "a:1"}]}`)
 	for name, want := range map[string]string{"compat-inside": "agent main", "compat-outside": "main", "default": "main"} {
 		pod := podNamed(t, nameOf(t), `{}`)
 		pod.SetNamespace(name)
@@ -338,8 +322,16 @@ func TestTwoSidecarSetsInjectOnePod(t *testing.T) {
 	create(t, pinned)
 	set := sidecarSetNamed("a-general", `{selector: {matchLabels: {app: `+nameOf(t)+`}}, containers: [{name: by-general, image: "a:1"}]}`)
 	create(t, set)
-	injects(t, pinned)
-	injects(t, set)
+	// Before that each of them is asked for by an entry of its own, in the order of the entries.
+	for _, each := range []*unstructured.Unstructured{pinned, set} {
+		until(t, "asked for together", func() error {
+			get(t, each)
+			if found := condition(each, "InjectionReady"); found["status"] != "True" {
+				return fmt.Errorf("condition %v", found)
+			}
+			return nil
+		})
+	}
 	pod := injected(t, `{}`)
 	same(t, "containers", names(at(pod, "spec.containers")), "by-pinned by-general main")
 	if got := pod.GetAnnotations()[injectedListKey]; got != "a-general,z-pinned" {
@@ -351,7 +343,6 @@ func TestARunningPodIsNeverInjected(t *testing.T) {
 	t.Parallel()
 	pod := injected(t, `{}`)
 	set := created(t, `{containers: [{name: agent, image: "a:1"}]}`)
-	injects(t, set)
 	observed(t, set)
 	change(t, pod, func() { pod.SetLabels(map[string]string{"app": nameOf(t), "touched": "yes"}) })
 	same(t, "containers", names(at(pod, "spec.containers")), "main")

@@ -26,7 +26,10 @@ func TestPercentagesAreRoundedAsKruiseDoes(t *testing.T) {
 
 func TestARevisionThatPodsUseIsKept(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, created(t, "{"+oneContainer+", revisionHistoryLimit: 1, updateStrategy: {type: NotUpdate}}"), 1, nil)
+	set := created(t, "{"+oneContainer+", revisionHistoryLimit: 1, updateStrategy: {type: NotUpdate}}")
+	// A pod is injected from a revision once there is one.
+	observed(t, set)
+	f := newFleet(t, set, 1, nil)
 	used := hashes(t, f.pod(f.names[0]), hashKey)[f.set.GetName()].ControllerRevision
 	if used == "" {
 		used = at(f.set, "status.latestRevision").(string)
@@ -53,8 +56,7 @@ func TestARevisionThatPodsUseIsKept(t *testing.T) {
 
 func TestACopyOfAnInjectedPodIsInjectedOnce(t *testing.T) {
 	t.Parallel()
-	set := created(t, `{containers: [{name: agent, image: "agent:1", volumeMounts: [{name: scratch, mountPath: /s}]}], volumes: [{name: scratch, emptyDir: {}}]}`)
-	injects(t, set)
+	created(t, `{containers: [{name: agent, image: "agent:1", volumeMounts: [{name: scratch, mountPath: /s}]}], volumes: [{name: scratch, emptyDir: {}}]}`)
 	pod := injected(t, "{}")
 	duplicate := parse("{apiVersion: v1, kind: Pod, metadata: {namespace: default, name: " + nameOf(t) + "-copy}}")
 	duplicate.SetLabels(pod.GetLabels())

@@ -252,7 +252,6 @@ func TestConditionsFollowTheConventions(t *testing.T) {
 	t.Parallel()
 	set := created(t, "{"+oneContainer+"}")
 	observed(t, set)
-	injects(t, set)
 	conditions, _ := at(set, "status.conditions").([]any)
 	for _, each := range conditions {
 		fields := each.(map[string]any)
