@@ -15,10 +15,10 @@ use crate::{BenchError, io, machine};
 #[derive(Debug, Args)]
 pub struct IdleArgs {
     #[arg(long, default_value_t = 1000)]
-    servers: usize,
+    pub servers: usize,
     /// How long they are watched doing nothing
     #[arg(long, default_value_t = 60)]
-    seconds: u64,
+    pub seconds: u64,
 }
 
 /// The process that is measured.
@@ -29,7 +29,7 @@ pub struct HoldArgs {
 
 pub fn run(args: &IdleArgs) -> Result<(), BenchError> {
     let mut report = Report::new("idle-servers");
-    let dir = std::env::temp_dir().join("tidegate-bench-idle");
+    let dir = std::env::temp_dir().join("tidegate-bench-idle-servers");
     let mut starts = Vec::new();
     for _ in 0..20 {
         starts.push(u64::try_from(time_to_ready(&dir)?.as_micros()).unwrap_or(u64::MAX));

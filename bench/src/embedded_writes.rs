@@ -19,15 +19,15 @@ use crate::{BenchError, io};
 pub struct EmbeddedArgs {
     /// Objects of each kind written on each server
     #[arg(long, default_value_t = 10_000)]
-    objects: usize,
+    pub objects: usize,
     /// Requests in flight, one to a connection
     #[arg(long, default_value_t = 64)]
-    in_flight: usize,
+    pub in_flight: usize,
     #[arg(long, default_value_t = 10_000)]
-    watchers: usize,
+    pub watchers: usize,
     /// Only the embedded server
     #[arg(long)]
-    no_peer: bool,
+    pub no_peer: bool,
 }
 
 pub fn run(args: &EmbeddedArgs) -> Result<(), BenchError> {

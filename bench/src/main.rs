@@ -11,6 +11,7 @@ mod embedded_idle;
 mod embedded_server;
 mod embedded_up;
 mod embedded_writes;
+mod ending;
 mod everything;
 mod fleet;
 mod idle;
@@ -47,7 +48,7 @@ enum Bench {
     Idle(idle::IdleArgs),
     /// What a decision costs
     Deciders(deciders::DecidersArgs),
-    /// Those of the operator, one after another, with shorter settings
+    /// Those that fit into a quarter of an hour, one after another; names the others
     All,
     #[command(hide = true)]
     Nodes(nodes::NodesArgs),
@@ -67,6 +68,21 @@ enum Bench {
     Serve(embedded_server::ServeArgs),
     #[command(hide = true)]
     Hold(embedded_idle::HoldArgs),
+}
+
+impl Bench {
+    /// Started by another bench, and ended by it.
+    fn is_a_part(&self) -> bool {
+        matches!(
+            self,
+            Self::Nodes(_)
+                | Self::Crowd(_)
+                | Self::Reflector(_)
+                | Self::Load(_)
+                | Self::Serve(_)
+                | Self::Hold(_)
+        )
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +121,12 @@ fn main() -> ExitCode {
         .init();
     // Refused where somebody installed one before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match run(&Cli::parse().bench) {
+    let bench = Cli::parse().bench;
+    let begun = match bench.is_a_part() {
+        true => Ok(()),
+        false => ending::with_children(),
+    };
+    match begun.and_then(|()| run(&bench)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

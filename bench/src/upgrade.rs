@@ -73,6 +73,8 @@ struct Round {
     until_ready: f64,
     requests: f64,
     refused: usize,
+    /// Of the SidecarSet: no pod is written on the word of the watch alone.
+    readings: usize,
     cpu: f64,
     server_cpu: f64,
     status_writes: usize,
@@ -225,6 +227,10 @@ fn round(pods: usize, asked: &[Asked], agent: &str, used: (f64, f64)) -> Result<
         seconds: seconds(first, last_answer(asked, agent)),
         until_ready: seconds(first, last_answer(asked, NODES_AGENT)),
         requests: of_pods as f64 / pods as f64,
+        readings: own
+            .iter()
+            .filter(|a| a.verb == "get" && a.what() == "sidecarsets")
+            .count(),
         refused: writes.iter().filter(|a| !a.succeeded()).count(),
         cpu: used.0 / thousands,
         server_cpu: used.1 / thousands,
@@ -270,6 +276,12 @@ fn compare(report: &mut Report, what: &str, operator: &Round, bare: &Round) {
     );
     figure("bare client's requests a pod", bare.requests, "", "");
     figure("operator's writes refused", operator.refused as f64, "", "");
+    figure(
+        "operator's readings of the SidecarSet",
+        operator.readings as f64,
+        "",
+        "",
+    );
     figure("operator CPU per 1,000 pods", operator.cpu, "s", "");
     figure("bare client CPU per 1,000 pods", bare.cpu, "s", "");
     figure(

@@ -10,6 +10,7 @@ mod intents;
 mod news;
 mod reconcile;
 mod shift;
+mod sight;
 mod standing;
 #[cfg(test)]
 mod tests;

@@ -55,3 +55,18 @@ impl<T> Clone for Snapshot<T> {
         }
     }
 }
+
+/// The same with full nodes: those of a map that was filled in order are half empty. Every other entry comes first,
+/// which leaves room for one after each.
+pub(super) fn packed<T>(objects: OrdMap<ObjectKey, Arc<T>>) -> OrdMap<ObjectKey, Arc<T>> {
+    let mut out = OrdMap::new();
+    let mut between = Vec::with_capacity(objects.len() / 2);
+    for (number, (key, object)) in objects.into_iter().enumerate() {
+        match number % 2 {
+            0 => drop(out.insert(key, object)),
+            _ => between.push((key, object)),
+        }
+    }
+    out.extend(between);
+    out
+}

@@ -8,7 +8,7 @@ use imbl::OrdMap;
 use tokio::time::Instant;
 
 use super::changes::{Changes, Queue};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, packed};
 use super::{CacheHealth, Watched};
 use crate::ObjectKey;
 use crate::key::compare_versions;
@@ -152,18 +152,9 @@ impl<T: Watched> Store<T> {
         if began >= self.wanted {
             self.wanted = 0;
         }
-        if let Some(seen) = seen {
-            let gone: Vec<ObjectKey> = self
-                .objects
-                .keys()
-                .filter(|key| !seen.contains(*key))
-                .cloned()
-                .collect();
-            for key in gone {
-                self.objects.remove(&key);
-                self.tell(&key);
-            }
-            self.bad.retain(|key, _| seen.contains(key));
+        match seen {
+            None => self.objects = packed(std::mem::take(&mut self.objects)),
+            Some(seen) => self.keep_only(&seen),
         }
         self.version = version.to_owned();
         // The list was asked for after these waits began, and lists are consistent: it shows what they waited for.
@@ -349,6 +340,16 @@ impl<T: Watched> Store<T> {
         if reached {
             self.awaited.remove(key);
         }
+    }
+
+    fn keep_only(&mut self, seen: &BTreeSet<ObjectKey>) {
+        let all = self.objects.keys();
+        let gone: Vec<ObjectKey> = all.filter(|key| !seen.contains(*key)).cloned().collect();
+        for key in gone {
+            self.objects.remove(&key);
+            self.tell(&key);
+        }
+        self.bad.retain(|key, _| seen.contains(key));
     }
 
     fn wait_for(&mut self, key: &ObjectKey, uid: &str, until: Until) -> bool {

@@ -6,7 +6,9 @@ mod send;
 mod write;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +35,13 @@ use crate::{DoorError, Resource};
 
 /// Says whether a write may still be sent, and how long it may take. Leadership is one such.
 pub trait WriteGate: Send + Sync + 'static {
-    /// The time left, or why nothing may be written any more.
+    /// Looks at what the answer depends on, where that has to be asked for; or why it cannot be told. The write has
+    /// its place by now and is sent next.
+    fn look(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// The time left, or why nothing may be written any more. Asked after [`WriteGate::look`].
     fn may_write(&self) -> Result<Duration, String>;
 }
 

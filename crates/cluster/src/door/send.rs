@@ -99,15 +99,9 @@ impl Door {
             }
             None => None,
         };
+        let left = self.leave_to_write(ask, give_up).await?;
         let sent_at = Instant::now();
-        let mut ends = give_up.min(sent_at + self.inner.options.attempt_timeout);
-        if let Some(gate) = self.gate.as_ref().filter(|_| ask.is_write()) {
-            // Asked last, just before sending: all waiting is behind us.
-            let left = gate
-                .may_write()
-                .map_err(|why| ApiError::local(&ask.title, "Fenced", why, Outcome::Refused))?;
-            ends = ends.min(sent_at + left);
-        }
+        let ends = give_up.min(sent_at + self.inner.options.attempt_timeout.min(left));
         let answered = tokio::time::timeout_at(ends, self.exchange(ask))
             .await
             .unwrap_or_else(|_| {
@@ -135,6 +129,19 @@ impl Door {
             attempt,
         });
         answered
+    }
+
+    /// How long a write may take, as its gate has it. Asked last, just before sending: all waiting is behind us.
+    async fn leave_to_write(&self, ask: &Ask<'_>, give_up: Instant) -> Result<Duration, ApiError> {
+        let Some(gate) = self.gate.as_ref().filter(|_| ask.is_write()) else {
+            return Ok(Duration::MAX);
+        };
+        let refused = |reason, why: &str| ApiError::local(&ask.title, reason, why, Outcome::Refused);
+        let looked = tokio::time::timeout_at(give_up, gate.look()).await;
+        looked
+            .unwrap_or_else(|_| Err("not before the deadline".to_owned()))
+            .map_err(|why| refused("Unconfirmed", &why))?;
+        gate.may_write().map_err(|why| refused("Fenced", &why))
     }
 
     async fn exchange(&self, ask: &Ask<'_>) -> Result<Bytes, ApiError> {

@@ -1,10 +1,13 @@
 //! Sending what was decided. Every write asks, at the last moment, whether it is still wanted.
+use super::sight::Sight;
 use super::views::{Pod, Set};
 use cluster::door::WriteGate;
 use cluster::resource::PODS;
 use cluster::{ApiError, Cache, Door, LeaderGuard, ObjectKey, PatchKind, WriteReceipt};
 use model::sidecarset::PatchPodMetadata;
 use serde_json::{Map, Value, json};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use workload::upgrade::{Action, PodUpgrade};
@@ -14,12 +17,17 @@ use workload::upgrade::{Action, PodUpgrade};
 pub(super) struct Gate {
     pub leader: Option<Arc<LeaderGuard>>,
     pub sets: Cache<Set>,
+    pub sight: Arc<Sight>,
     pub name: String,
     pub uid: String,
     pub generation: i64,
 }
 
 impl WriteGate for Gate {
+    fn look(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(self.sight.look())
+    }
+
     fn may_write(&self) -> Result<Duration, String> {
         let left = match &self.leader {
             Some(leader) => leader.may_write()?,
@@ -30,7 +38,7 @@ impl WriteGate for Gate {
             let meta = &set.0.metadata;
             meta.uid == self.uid && meta.generation == self.generation && meta.deletion_timestamp.is_none()
         });
-        match unchanged {
+        match unchanged && self.sight.is(&self.uid, self.generation) {
             true => Ok(left),
             false => Err(format!("sidecarset {} changed meanwhile", self.name)),
         }

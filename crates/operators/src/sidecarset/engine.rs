@@ -9,6 +9,7 @@ use super::contain::{Step, contain};
 use super::injection::{Injection, InjectionReceiver};
 use super::intents::{Intents, Ledger, state_of};
 use super::reconcile::{Wanted, reconcile};
+use super::sight::Sight;
 use super::tracker::Tracker;
 use super::views::Caches;
 use crate::{Metrics, Options};
@@ -180,7 +181,8 @@ impl Engine {
                         _ => {
                             self.drop_jobs(&name, None);
                             let claims = self.inherited.of(&name);
-                            let tracker = Tracker::new(set, claims, &self.caches, &self.options).await;
+                            let sight = Sight::new(&self.door, &self.caches.sets, &name);
+                            let tracker = Tracker::new(set, sight, claims, &self.caches, &self.options).await;
                             self.trackers.insert(name.clone(), tracker);
                         }
                     }
@@ -293,7 +295,7 @@ impl Engine {
             let started = Instant::now();
             let (caches, options) = (&self.caches, &self.options);
             let injection = &self.injection_seen;
-            let room = WRITES_AHEAD.saturating_sub(pending);
+            let room = tracker.room(WRITES_AHEAD.saturating_sub(pending));
             let result = contain(Step::Decide, &name, || {
                 reconcile(tracker, caches, injection, options, room, now)
             });

@@ -1,11 +1,15 @@
 //! How each SidecarSet stands, judged on everything the operator watches.
 use super::views::Caches;
 use model::sidecarset::SidecarSet;
+use model::time::Timestamp;
 use std::sync::Arc;
 use workload::sidecarset::review::SidecarSetWorld;
 use workload::sidecarset::revision::Revision;
 use workload::sidecarset::standing::{Standing, standing};
 use workload::sidecarset::validate::Whitelist;
+
+/// Defaults and hashes that were not written are tried again after this long, doubling.
+const FIRST_RETRY_SECONDS: i64 = 2;
 
 /// What SidecarSets are judged on, as it was when this was made.
 #[derive(Default)]
@@ -39,5 +43,23 @@ impl Judge {
 
     pub fn standing(&self, set: &SidecarSet) -> Standing {
         standing(set, &self.world())
+    }
+}
+
+/// What became of writing what the webhooks missed.
+#[derive(Default)]
+pub(super) struct Amendment {
+    pub problem: Option<String>,
+    pub not_before: Option<Timestamp>,
+    tries: u32,
+}
+
+impl Amendment {
+    /// Answered; looked at again after a while, should it still be needed.
+    pub fn tried(&mut self, problem: Option<String>, now: Timestamp) {
+        let wait = FIRST_RETRY_SECONDS << self.tries.min(5);
+        self.tries = self.tries.saturating_add(1);
+        self.problem = problem;
+        self.not_before = now.checked_add(jiff::SignedDuration::from_secs(wait)).ok();
     }
 }

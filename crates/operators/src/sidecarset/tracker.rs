@@ -3,7 +3,8 @@ use super::contain::{Step, contain};
 use super::engine::shifted;
 use super::intents::state_of;
 use super::news::News;
-use super::standing::Judge;
+use super::sight::Sight;
+use super::standing::{Amendment, Judge};
 use super::views::Caches;
 use crate::Options;
 use cluster::ObjectKey;
@@ -21,7 +22,7 @@ use workload::upgrade::{Membership, Plan, PlanError, PodFacts};
 const FIRST_RETRY_SECONDS: i64 = 2;
 const LAST_RETRY_SECONDS: i64 = 300;
 /// Pods read before others get their turn: a hundred thousand take the better part of a second.
-const READ_AT_ONCE: usize = 512;
+const READ_AT_ONCE: usize = if cfg!(test) { 8 } else { 512 };
 /// Namespaces that status names.
 const NAMED: usize = 5;
 
@@ -56,6 +57,7 @@ fn plan_of(set: &SidecarSet, caches: &Caches) -> (Standing, Result<Plan, PlanErr
 
 pub(super) struct Tracker {
     pub set: Arc<SidecarSet>,
+    pub sight: Arc<Sight>,
     pub standing: Standing,
     /// Something changed that it may depend on.
     pub judge_again: bool,
@@ -86,24 +88,6 @@ pub(super) struct Tracker {
     pub decided_at: Option<Timestamp>,
 }
 
-/// What became of writing what the webhooks missed.
-#[derive(Default)]
-pub(super) struct Amendment {
-    pub problem: Option<String>,
-    pub not_before: Option<Timestamp>,
-    tries: u32,
-}
-
-impl Amendment {
-    /// Answered; looked at again after a while, should it still be needed.
-    pub fn tried(&mut self, problem: Option<String>, now: Timestamp) {
-        let wait = FIRST_RETRY_SECONDS << self.tries.min(5);
-        self.tries = self.tries.saturating_add(1);
-        self.problem = problem;
-        self.not_before = now.checked_add(jiff::SignedDuration::from_secs(wait)).ok();
-    }
-}
-
 struct Refusal {
     why: String,
     until: Timestamp,
@@ -115,6 +99,7 @@ struct Refusal {
 impl Tracker {
     pub async fn new(
         set: Arc<SidecarSet>,
+        sight: Sight,
         claims: BTreeMap<ObjectKey, u64>,
         caches: &Caches,
         options: &Options,
@@ -128,6 +113,7 @@ impl Tracker {
             broken,
             news: News::known(&set),
             set,
+            sight: Arc::new(sight),
             members: BTreeMap::new(),
             not_injected: BTreeMap::new(),
             excluded: BTreeMap::new(),
@@ -153,6 +139,7 @@ impl Tracker {
             && self.set.metadata.annotations == set.metadata.annotations
             && self.set.metadata.uid == set.metadata.uid;
         self.set = set;
+        self.sight.told();
         if same {
             return;
         }
@@ -197,6 +184,8 @@ impl Tracker {
                 tokio::task::yield_now().await;
             }
         }
+        // Filled one by one in order, nodes of a map stay half empty; made from what is in order, they are full.
+        self.members = std::mem::take(&mut self.members).into_iter().collect();
     }
 
     /// Reads one pod; true if it is, or was, ours.
@@ -250,7 +239,8 @@ impl Tracker {
     /// Adds what we did and did not get through, and what the node can do.
     fn overlay(&mut self, key: &ObjectKey, facts: &mut PodFacts, caches: &Caches) {
         if let Some(answered) = self.flights.get(key) {
-            if *answered && caches.pods.is_current_for(key) {
+            // What is read here may be older than what the cache has seen by now.
+            if *answered && is_all_that_is_known(key, &facts.pod, caches) {
                 self.flights.remove(key);
             } else {
                 facts.in_flight = true;
@@ -363,13 +353,19 @@ impl Tracker {
         }
     }
 
-    /// Whether what was read of the pod is all that is known of it, and that includes our own writes.
+    /// Whether what was read of the pod is all that is known of it.
     pub fn is_read(&self, key: &ObjectKey, caches: &Caches) -> bool {
-        let as_known = |facts: &PodFacts| {
-            let known = caches.pods.get(key);
-            known.is_some_and(|pod| Arc::ptr_eq(&pod.0, &facts.pod))
-        };
-        caches.pods.is_current_for(key) && self.members.get(key).is_some_and(|f| as_known(f))
+        let facts = self.members.get(key);
+        facts.is_some_and(|facts| is_all_that_is_known(key, &facts.pod, caches))
+    }
+
+    /// Where the SidecarSet is known to be another by now, nothing that is decided would be let through.
+    pub fn room(&self, room: usize) -> usize {
+        let known = &self.set.metadata;
+        match self.sight.contradicts(&known.uid, known.generation) {
+            true => 0,
+            false => room,
+        }
     }
 
     pub fn has_flights(&self) -> bool {
@@ -392,4 +388,14 @@ impl Tracker {
             namespaces,
         })
     }
+}
+
+/// Whether this is the pod as the cache holds it, and that includes our own writes.
+fn is_all_that_is_known(key: &ObjectKey, pod: &Arc<PodView>, caches: &Caches) -> bool {
+    let current = caches.pods.is_current_for(key);
+    current
+        && caches
+            .pods
+            .get(key)
+            .is_some_and(|known| Arc::ptr_eq(&known.0, pod))
 }

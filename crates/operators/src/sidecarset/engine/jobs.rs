@@ -70,10 +70,15 @@ impl Engine {
     pub(super) fn start_jobs(&mut self) {
         while self.running < self.options.writes_in_flight {
             let Some(job) = self.queue.pop_front() else { return };
+            // Jobs go with their tracker.
+            let Some(tracker) = self.trackers.get(&job.set) else {
+                continue;
+            };
             self.running += 1;
             let gate = Gate {
                 leader: self.leader.clone(),
                 sets: self.caches.sets.clone(),
+                sight: tracker.sight.clone(),
                 name: job.set.clone(),
                 uid: job.uid,
                 generation: job.generation,

@@ -5,5 +5,6 @@ mod flights;
 mod former_leader;
 mod missed;
 mod panics;
+mod pause;
 mod requests;
 mod world;

@@ -1,0 +1,152 @@
+//! A pause stops writes to pods, whatever the watch of SidecarSets tells.
+use super::world::World;
+use bytes::Bytes;
+use cluster::limit::LimitOptions;
+use cluster::{Door, DoorOptions};
+use embedded::{ResponseBody, UserInfo};
+use futures::StreamExt as _;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::json;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+const PODS: usize = 60;
+
+/// What an operator sends to pods, and which of its watches of SidecarSets are heard: those after a number.
+struct Line {
+    sent: Arc<Mutex<Vec<Instant>>>,
+    opened: Arc<AtomicUsize>,
+    silent: watch::Sender<usize>,
+}
+
+impl Line {
+    fn sent(&self) -> Vec<Instant> {
+        self.sent.lock().unwrap().clone()
+    }
+}
+
+/// A door that lets one write through at a time, each of which takes 20 ms.
+fn slow_door(world: &World) -> (Door, Line) {
+    let service = world.server.service(UserInfo::admin());
+    let line = Line {
+        sent: Arc::default(),
+        opened: Arc::default(),
+        silent: watch::Sender::new(0),
+    };
+    let (sent, opened, silent) = (line.sent.clone(), line.opened.clone(), line.silent.subscribe());
+    let service = tower::service_fn(move |request: Request<Full<Bytes>>| {
+        let (service, sent, silent) = (service.clone(), sent.clone(), silent.clone());
+        let opened = opened.clone();
+        async move {
+            let path = request.uri().path().to_owned();
+            let writes_pod = *request.method() == Method::PATCH && path.contains("/pods/");
+            if writes_pod {
+                sent.lock().unwrap().push(Instant::now());
+            }
+            let mut answer = service.answer(request).await;
+            if writes_pod {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if let ResponseBody::Stream(events) = answer.body_mut()
+                && path.ends_with("/sidecarsets")
+            {
+                let events = std::mem::replace(events, Box::pin(futures::stream::empty()));
+                let number = opened.fetch_add(1, Ordering::Relaxed) + 1;
+                let heard = events.then(move |event| {
+                    let mut silent = silent.clone();
+                    async move {
+                        silent.wait_for(|silent| *silent < number).await.unwrap();
+                        event
+                    }
+                });
+                *answer.body_mut() = ResponseBody::Stream(Box::pin(heard));
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let options = DoorOptions {
+        seed: Some(7),
+        stall_timeout: None,
+        observer: world.metrics.clone(),
+        writes: LimitOptions {
+            start: 1.0,
+            max: 1.0,
+            ..LimitOptions::default()
+        },
+        ..DoorOptions::default()
+    };
+    (Door::in_process_with(service, options), line)
+}
+
+/// An upgrade of which a quarter is done.
+async fn in_mid_upgrade() -> (World, Line) {
+    let mut world = World::empty().await;
+    let quick = world.door.clone();
+    let (door, line) = slow_door(&world);
+    world.door = door;
+    world.operate().await;
+    world.door = quick;
+    world.create_set("web", json!("100%")).await;
+    let names: Vec<String> = (0..PODS).map(|i| format!("p{i:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.create_pods("web", &names).await;
+    world.set_image("web", "side:2").await;
+    world
+        .until("a quarter is upgraded", async |_| {
+            (line.sent().len() >= PODS / 4).then_some(())
+        })
+        .await;
+    (world, line)
+}
+
+async fn pause(world: &World, paused: bool) {
+    let strategy = json!({"updateStrategy": {"paused": paused}});
+    world.patch_set("web", json!({"spec": strategy})).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_stops_writes_to_pods_within_100_ms_though_the_watch_is_silent() {
+    let (world, line) = in_mid_upgrade().await;
+    line.silent.send_replace(usize::MAX);
+    pause(&world, true).await;
+    let paused_at = Instant::now();
+    world.rest(20).await;
+    let sent = line.sent();
+    assert!(sent.len() < PODS, "the upgrade was not over");
+    let late = sent
+        .iter()
+        .map(|at| at.saturating_duration_since(paused_at))
+        .max();
+    assert!(late <= Some(Duration::from_millis(100)), "{late:?}");
+
+    // Heard again, it is told, and taken back.
+    line.silent.send_replace(0);
+    world.until_condition("web", "Upgraded", "False", "Paused").await;
+    assert_eq!(line.sent().len(), sent.len());
+    pause(&world, false).await;
+    world
+        .until("all are upgraded", async |w| {
+            (w.upgraded("side:2").await.len() == PODS).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_does_not_tell_of_a_change_is_begun_anew() {
+    let (world, line) = in_mid_upgrade().await;
+    line.silent.send_replace(line.opened.load(Ordering::Relaxed));
+    pause(&world, true).await;
+    world.rest(1).await;
+    pause(&world, false).await;
+    assert!(line.sent().len() < PODS, "the upgrade was not over");
+    world
+        .until("all are upgraded", async |w| {
+            (w.upgraded("side:2").await.len() == PODS).then_some(())
+        })
+        .await;
+}
