@@ -158,9 +158,12 @@ impl<T: Watched> Store<T> {
         }
         self.version = version.to_owned();
         // The list was asked for after these waits began, and lists are consistent: it shows what they waited for.
-        let version = &self.version;
-        self.awaited
-            .retain(|_, awaited| awaited.order > began && !awaited.until.reached_by(version));
+        // The others could not show as long as it took.
+        let (version, now) = (&self.version, Instant::now());
+        self.awaited.retain(|_, awaited| {
+            awaited.since = now;
+            awaited.order > began && !awaited.until.reached_by(version)
+        });
         self.relists += 1;
         if !self.synced {
             self.synced = true;
@@ -283,8 +286,10 @@ impl<T: Watched> Store<T> {
         self.awaited.len()
     }
 
+    /// None while a list is in progress: it is the answer to what does not show, and is not to be cut short by it.
     pub(super) fn oldest_awaited(&self) -> Option<Instant> {
-        self.awaited.values().map(|awaited| awaited.since).min()
+        let all = self.awaited.values().filter(|_| self.relist.is_none());
+        all.map(|awaited| awaited.since).min()
     }
 
     // ---- how it fares ----
@@ -366,20 +371,16 @@ impl<T: Watched> Store<T> {
 
     fn tell(&self, key: &ObjectKey) {
         if self.synced {
-            self.readers
-                .iter()
-                .filter_map(Weak::upgrade)
-                .for_each(|reader| reader.push(key));
+            let readers = self.readers.iter().filter_map(Weak::upgrade);
+            readers.for_each(|reader| reader.push(key));
         }
     }
 }
 
 impl<T> Drop for Store<T> {
     fn drop(&mut self) {
-        self.readers
-            .iter()
-            .filter_map(Weak::upgrade)
-            .for_each(|reader| reader.close());
+        let readers = self.readers.iter().filter_map(Weak::upgrade);
+        readers.for_each(|reader| reader.close());
     }
 }
 

@@ -121,14 +121,12 @@ impl Engine {
         nodes.drain();
         revisions.drain();
         whitelists.drain();
-        // SidecarSets first: pods are read against them.
-        self.sets_changed(sets.drain()).await;
         loop {
             if self.leader.as_ref().is_some_and(|leader| leader.left().is_none()) {
                 // Every write would be refused, and decided again at once. Whoever runs us is told, and drops us.
                 std::future::pending::<()>().await;
             }
-            // Whatever woke us, decisions are made on what is known by now.
+            // Whatever woke us, decisions are made on what is known by now; pods are read against SidecarSets.
             let changed = sets.drain();
             if !changed.is_empty() {
                 self.sets_changed(changed).await;

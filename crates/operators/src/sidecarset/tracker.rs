@@ -239,7 +239,6 @@ impl Tracker {
     /// Adds what we did and did not get through, and what the node can do.
     fn overlay(&mut self, key: &ObjectKey, facts: &mut PodFacts, caches: &Caches) {
         if let Some(answered) = self.flights.get(key) {
-            // What is read here may be older than what the cache has seen by now.
             if *answered && is_all_that_is_known(key, &facts.pod, caches) {
                 self.flights.remove(key);
             } else {
@@ -390,7 +389,7 @@ impl Tracker {
     }
 }
 
-/// Whether this is the pod as the cache holds it, and that includes our own writes.
+/// Whether this is the pod as the cache holds it by now, and that includes our own writes.
 fn is_all_that_is_known(key: &ObjectKey, pod: &Arc<PodView>, caches: &Caches) -> bool {
     let current = caches.pods.is_current_for(key);
     current

@@ -1,4 +1,5 @@
 //! What counts as on its way to a pod, and until when.
+use super::super::sight::Sight;
 use super::super::tracker::Tracker;
 use super::super::views::Caches;
 use super::world::World;
@@ -13,7 +14,8 @@ async fn what_becomes_of_a_mark_says_nothing_of_an_upgrade_of_the_same_pod() {
     let world = World::empty().await;
     let caches = Caches::start(&world.door, &world.options.namespace);
     let set = Arc::new(SidecarSet::default());
-    let mut tracker = Tracker::new(set, BTreeMap::new(), &caches, &world.options).await;
+    let sight = Sight::new(&world.door, &caches.sets, "web");
+    let mut tracker = Tracker::new(set, sight, BTreeMap::new(), &caches, &world.options).await;
     let key = ObjectKey::new("apps", "a");
     tracker.departs(&key);
     tracker.arrived(&key, false);

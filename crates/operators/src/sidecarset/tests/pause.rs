@@ -60,6 +60,8 @@ fn slow_door(world: &World) -> (Door, Line) {
                 let heard = events.then(move |event| {
                     let mut silent = silent.clone();
                     async move {
+                        // No event is there at once: not the first of a new watch either.
+                        tokio::time::sleep(Duration::from_millis(5)).await;
                         silent.wait_for(|silent| *silent < number).await.unwrap();
                         event
                     }

@@ -169,7 +169,7 @@ async fn a_pod_read_from_before_our_own_write_counts_as_in_flight_though_the_cac
         .patch(&PODS, Some("apps"), "a", PatchKind::Merge, &patch, None)
         .await;
     caches.pods.observe_answer(&written.unwrap());
-    tracker.arrived(&key);
+    tracker.arrived(&key, true);
     world
         .until("the cache has seen it", async |_| {
             caches.pods.is_current_for(&key).then_some(())
