@@ -198,7 +198,7 @@ impl Progress {
             Ok(outcome) => self.struck += outcome.faults.iter().map(|(_, times)| times).sum::<usize>(),
             Err(error) if many::is_known(&error) => {
                 self.known += 1;
-                println!("known: pods without their sidecars, {}", name());
+                println!("known: {}", name());
             }
             Err(error) => {
                 self.failed += 1;

@@ -39,7 +39,7 @@ impl Plan {
         })
     }
 
-    pub(super) fn restores(&self) -> usize {
+    pub fn restores(&self) -> usize {
         match self {
             Plan::Random(rates) => rates.restores,
             Plan::None | Plan::At { .. } => 0,
