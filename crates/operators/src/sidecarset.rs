@@ -73,7 +73,7 @@ impl Operator {
         let options = Arc::new(options);
         let caches = Caches::start(&door, &options.namespace);
         let injection = Arc::new(InjectionSender::default());
-        let announcer = Announcer::new(injection.clone(), &options.mutating_configuration);
+        let announcer = Announcer::new(&options.mutating_configuration);
         let admission = Admission::new(
             &door,
             caches.clone(),

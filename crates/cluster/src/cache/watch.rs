@@ -32,7 +32,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 const INITIAL_PATIENCE: Duration = Duration::from_secs(30);
 /// So many failures to go on, and we list instead.
 const FAILURES_UNTIL_RELIST: u32 = 3;
-/// Why a list was made that somebody asked for: no trouble, and no reason to wait.
+/// Why a list was made that somebody asked for.
 const WANTED: &str = "asked for";
 
 struct Watching<T: Watched> {
@@ -70,6 +70,7 @@ pub(super) async fn run<T: Watched>(
             (pause, failures) = (FIRST_PAUSE, 0);
         }
         watching.note(&end);
+        let at_once = matches!(end, End::Stale(WANTED));
         fresh = match end {
             End::Stale(reason) => Some(reason),
             End::NoInitialEvents => {
@@ -85,7 +86,8 @@ pub(super) async fn run<T: Watched>(
             }
             End::Closed | End::Stalled => fresh.filter(|_| !watching.is_complete()),
         };
-        if fresh == Some(WANTED) {
+        // One that was asked for and failed is tried again after a pause.
+        if at_once {
             continue;
         }
         // A list somebody asks for cuts the pause short: they wait for it.
@@ -104,7 +106,8 @@ impl<T: Watched> Watching<T> {
     /// A fresh list, and the watch from there.
     async fn list_then_watch(&mut self, reason: &'static str) -> End {
         self.shared.store().begin_relist();
-        if self.initial_events {
+        // Initial events may take a second to end, by a bookmark: too long for one who waits.
+        if self.initial_events && reason != WANTED {
             return self.stream(None, reason).await;
         }
         let shared = self.shared.clone();
@@ -212,7 +215,8 @@ impl<T: Watched> Watching<T> {
             .map(|patience| Instant::now() + patience);
         let empty_at = filling.then(|| Instant::now() + INITIAL_PATIENCE);
         loop {
-            if self.shared.store().wants_list() {
+            // A list that is under way is ended first: asked for more often than one takes, none would ever end.
+            if !filling && self.shared.store().wants_list() {
                 return Err(End::Stale(WANTED));
             }
             let suspicious_at = self.shared.suspicious_at();

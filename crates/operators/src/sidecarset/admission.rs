@@ -38,7 +38,7 @@ pub struct Admission {
     preparing: Mutex<()>,
 }
 
-/// How long a review waits for SidecarSets to be read anew; the API server waits for ten seconds.
+/// How long a review waits for SidecarSets, or a namespace, to be read anew; the API server waits for ten seconds.
 const REREAD: Duration = Duration::from_secs(5);
 
 /// All SidecarSets, ready for use.
@@ -225,8 +225,8 @@ impl Admission {
         };
         if let Some(name) = in_doubt {
             // A namespace, or its labels, younger than our view of it.
-            let read = self.door.get(&NAMESPACES, None, &name).await;
-            if let Ok(namespace) = read {
+            let read = tokio::time::timeout(REREAD, self.door.get(&NAMESPACES, None, &name)).await;
+            if let Ok(Ok(namespace)) = read {
                 let labels = BTreeMap::deserialize(&namespace["metadata"]["labels"]).unwrap_or_default();
                 reviewed = review(Some((&name, Arc::new(labels))))?.0;
             }

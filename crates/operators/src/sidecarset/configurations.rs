@@ -1,6 +1,7 @@
 //! The webhook configurations: what the API server asks us about follows from the SidecarSets there are.
 mod announcing;
 mod entries;
+mod in_force;
 mod install;
 mod proof;
 mod seen;
@@ -13,6 +14,7 @@ use announcing::Announcements;
 use cluster::resource::{MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS};
 use cluster::{ApiError, Cache, Door, ObjectKey, PatchKind, Resource, WatchScope};
 use entries::{client_config, entries_of, ids, same};
+use in_force::{InForce, Proof};
 use model::sidecarset::SidecarSet;
 use seen::Seen;
 use serde_json::{Value, json};
@@ -34,6 +36,10 @@ const CRD_NAME: &str = "sidecarsets.apps.kruise.io";
 const TIMEOUT_SECONDS: u32 = 10;
 /// After what went wrong.
 const SOON: Duration = Duration::from_secs(2);
+/// After what goes wrong again and again.
+const SELDOM: Duration = Duration::from_secs(60);
+/// How long SidecarSets may take to be read anew.
+const REREAD: Duration = Duration::from_secs(5);
 
 /// Keeps both configurations in step with the SidecarSets and our certificates' authorities. Never ends.
 pub(super) struct Keeper {
@@ -51,13 +57,15 @@ pub(super) struct Keeper {
     seen_since: String,
     /// The state of the mutating configuration that the API server was last heard to act by.
     in_force: InForce,
+    proof: Proof,
+    tidied: Tidied,
 }
 
-/// Its resourceVersion, and the ids of the SidecarSets that its entries stand for.
-#[derive(Default)]
-struct InForce {
-    version: String,
-    ids: BTreeSet<String>,
+/// The last entries that the configuration was given, and when it is given the same again at the earliest.
+struct Tidied {
+    entries: Vec<Value>,
+    not_before: Instant,
+    pause: Duration,
 }
 
 impl Keeper {
@@ -97,6 +105,12 @@ impl Keeper {
             announcements: Announcements::default(),
             seen_since: String::new(),
             in_force: InForce::default(),
+            proof: Proof::new(),
+            tidied: Tidied {
+                entries: Vec::new(),
+                not_before: Instant::now(),
+                pause: SOON,
+            },
         }
     }
 
@@ -151,7 +165,7 @@ impl Keeper {
             return Ok(never());
         }
         let actor = self.shift.actor();
-        let proved = self.prove(actor).await;
+        let prove_again = self.prove(actor).await;
         if actor == Actor::Tidegate && self.announce(&bundle).await? {
             // What was just written is looked at first, and tidied up after that.
             return Ok(Instant::now() + SOON);
@@ -159,7 +173,11 @@ impl Keeper {
         // All that follows is decided on this version of it, and written only over this version.
         let found = self.found();
         let seen = match actor {
-            Actor::Tidegate => self.caught_up(found.as_deref()).await,
+            Actor::Tidegate => match self.caught_up(found.as_deref()).await {
+                Some(seen) => seen,
+                // Nothing is to be undone that we may know too little about.
+                None => return Ok(Instant::now() + SOON),
+            },
             Actor::Kruise => Seen::default(),
         };
         let in_force = |set: &&SidecarSet| self.in_force.ids.contains(&webhooks::id(set));
@@ -173,21 +191,50 @@ impl Keeper {
             let client = client_config(&self.options, &bundle, shift::probe_path(actor));
             entries.push(shift::probe_entry(&self.options, client));
         }
-        if actor == Actor::Tidegate {
-            entries.push(self.proof(&entries, found.as_deref(), &bundle));
-        }
         // In this order: a SidecarSet that is given its defaults by us is announced by us, too.
         let name = &self.options.validating_configuration;
         let validating = self.validating.get(&ObjectKey::cluster(name));
         let resource = &VALIDATING_WEBHOOK_CONFIGURATIONS;
-        self.write(&self.validating, resource, name, validating.as_deref(), validate)
-            .await?;
-        self.write_mutating(found.as_deref(), entries).await?;
-        let next = self.announcements.next_end().unwrap_or_else(never);
-        Ok(match proved {
-            true => next,
-            false => next.min(Instant::now() + SOON),
-        })
+        let validated = self
+            .write(&self.validating, resource, name, validating.as_deref(), validate)
+            .await;
+        let write_again = self.tidy(found.as_deref(), entries, actor, &bundle).await?;
+        validated?;
+        let ends = [prove_again, write_again, self.announcements.next_end()];
+        Ok(ends.into_iter().flatten().min().unwrap_or_else(never))
+    }
+
+    /// Makes the mutating configuration what it is to be. One that does not stay so, because somebody else has other
+    /// wishes for it, is written less and less often; then returns when to try again.
+    async fn tidy(
+        &mut self,
+        found: Option<&Stored>,
+        mut entries: Vec<Value>,
+        actor: Actor,
+        bundle: &str,
+    ) -> Result<Option<Instant>, ApiError> {
+        let tidied = entries.clone();
+        if actor == Actor::Tidegate {
+            entries.push(self.proof(&entries, found, bundle));
+        }
+        if found.is_some_and(|f| same(&entries, &f.body["webhooks"])) || !self.is_current() {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        if self.tidied.entries != tidied {
+            self.tidied = Tidied {
+                entries: tidied,
+                not_before: now,
+                pause: SOON,
+            };
+        }
+        if now < self.tidied.not_before {
+            return Ok(Some(self.tidied.not_before));
+        }
+        self.write_mutating(found, entries).await?;
+        self.tidied.not_before = now + self.tidied.pause;
+        self.tidied.pause = (self.tidied.pause * 2).min(SELDOM);
+        Ok(None)
     }
 
     /// Adds what is to be announced to the configuration as it is; whether there was anything to add.
@@ -216,14 +263,14 @@ impl Keeper {
     /// SidecarSets that entries can be made from. They are read anew where the configuration stands for others than those
     /// we know, once for each version of it: it may have been written by a replica that sees more than we do, and is not
     /// to be undone then.
-    async fn caught_up(&mut self, found: Option<&Stored>) -> Seen {
+    async fn caught_up(&mut self, found: Option<&Stored>) -> Option<Seen> {
         let seen = Seen::of(&self.caches);
         let Some(found) = found else {
-            return seen;
+            return Some(seen);
         };
         let version = &found.metadata.resource_version;
         if self.seen_since == *version {
-            return seen;
+            return Some(seen);
         }
         let known = seen.usable.iter().filter(|s| webhooks::announces(&s.0));
         let known: BTreeSet<String> = known.map(|s| webhooks::id(&s.0)).collect();
@@ -233,11 +280,12 @@ impl Keeper {
                 .is_some_and(|n| webhooks::announced(n).is_none())
         });
         if ids(standing) == known {
-            return seen;
+            return Some(seen);
         }
-        self.caches.sets.refresh().await;
+        let read = tokio::time::timeout(REREAD, self.caches.sets.refresh()).await;
+        read.ok()?;
         self.seen_since.clone_from(version);
-        Seen::of(&self.caches)
+        Some(Seen::of(&self.caches))
     }
 
     /// The mutating configuration as last seen.
@@ -262,44 +310,6 @@ impl Keeper {
             found.is_some_and(|f| same(&all, &f.body["webhooks"]))
         });
         unchanged.unwrap_or_else(|| proof::entry_after(namespace, found, &client))
-    }
-
-    /// Learns whether the API server acts by the configuration as it is stored. False where it has to be asked again.
-    async fn prove(&mut self, actor: Actor) -> bool {
-        let found = self.found().filter(|_| self.is_current());
-        let Some((found, state)) = found.and_then(|f| proof::state(&f).map(|state| (f, state))) else {
-            self.in_force = InForce::default();
-            return true;
-        };
-        let version = &found.metadata.resource_version;
-        if self.in_force.version != *version && actor == Actor::Tidegate {
-            let mut newer = self.mutating.changes();
-            newer.drain();
-            if self
-                .found()
-                .is_none_or(|now| now.metadata.resource_version != *version)
-            {
-                return true;
-            }
-            let proved = tokio::select! {
-                biased;
-                proved = proof::in_force(&self.door, &self.options.namespace, &state) => proved,
-                // Another is to be proved, and this one cannot be any more.
-                _ = newer.next() => return true,
-            };
-            if let Err(error) = proved {
-                let configuration = &self.options.mutating_configuration;
-                tracing::warn!(error, configuration, "stored, but not seen in force");
-                self.in_force = InForce::default();
-                return false;
-            }
-            self.in_force = InForce {
-                ids: ids(entries_of(&found)),
-                version: version.clone(),
-            };
-        }
-        self.announcements.are_in_force(&self.in_force.ids);
-        true
     }
 
     /// Entries of the mutating configuration, and those of the validating.
@@ -353,17 +363,19 @@ impl Keeper {
         }
         let mut object = json!({"apiVersion": resource.api_version(), "kind": resource.kind,
             "metadata": {"name": name}, "webhooks": entries});
-        match found {
-            // Bound to the object there is: one that an uninstall removes meanwhile must not come back. And to what we
-            // have seen of it: another replica may have announced a SidecarSet since.
+        let answer = match found {
             Some(found) => {
+                // Bound to the object there is: one that an uninstall removes meanwhile must not come back. And to what
+                // we have seen of it: another replica may have announced a SidecarSet since. Replaced as a whole: by
+                // server-side apply an entry could not go whose caBundle somebody else has set, too.
                 object["metadata"]["uid"] = json!(found.metadata.uid);
                 object["metadata"]["resourceVersion"] = json!(found.metadata.resource_version);
+                let kind = PatchKind::Merge;
+                self.door.patch(resource, None, name, kind, &object, None).await?
             }
             None if !self.options.install => return Ok(()),
-            None => {}
-        }
-        let answer = apply(&self.door, resource, name, &object, MANAGER).await?;
+            None => self.door.create_as(resource, None, &object, MANAGER).await?,
+        };
         cache.observe_answer(&answer);
         Ok(())
     }
@@ -371,20 +383,6 @@ impl Keeper {
 
 fn never() -> Instant {
     Instant::now() + Duration::from_secs(24 * 3600)
-}
-
-async fn apply(
-    door: &Door,
-    resource: &Resource,
-    name: &str,
-    object: &Value,
-    manager: &str,
-) -> Result<Value, ApiError> {
-    let kind = PatchKind::Apply {
-        manager: manager.to_owned(),
-        force: true,
-    };
-    door.patch(resource, None, name, kind, object, None).await
 }
 
 /// Objects of ours that name our authorities.

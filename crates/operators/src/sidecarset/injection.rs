@@ -4,7 +4,7 @@ use model::decision::{Condition, WaitingOn};
 use model::sidecarset::SidecarSet;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
-use workload::sidecarset::webhooks::{announces, coverage};
+use workload::sidecarset::webhooks::coverage;
 
 /// Told by the admission side, read by the side that writes status.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -59,11 +59,6 @@ impl Injection {
             return (no("WebhookPending", waiting.to_string()), Some(waiting));
         }
         (Condition::new("InjectionReady", true, "InForce", ""), None)
-    }
-
-    /// Whether the API server was heard to ask about all pods of this SidecarSet that it is to ask about.
-    pub fn is_in_force(&self, set: &SidecarSet) -> bool {
-        !announces(set) || self.covered.get(&set.metadata.name) == Some(&coverage(set))
     }
 
     /// SidecarSets about which something else holds than in `before`.

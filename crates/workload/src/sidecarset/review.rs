@@ -45,7 +45,7 @@ pub enum BeforeSending {
     /// By what we know of its namespace none of the SidecarSets that were asked for selects the pod: what we know may
     /// be old. To be read anew, and the pod reviewed again.
     NamespaceInDoubt(String),
-    /// This SidecarSet may be stored with the answer: its pods are to be asked about from then on.
+    /// This SidecarSet may be stored with the answer: other pods than before are to be asked about from then on.
     Announce(Box<SidecarSet>),
 }
 
@@ -217,10 +217,17 @@ pub fn review_validate(body: &[u8], world: &SidecarSetWorld<'_>) -> Reviewed {
         None => Reviewed {
             body: answer.allowed(&[], &verdict.warnings),
             outcome: Outcome::Untouched,
-            before_sending: (!request.dry_run).then(|| BeforeSending::Announce(Box::new(new))),
+            before_sending: (!request.dry_run && covers_others(&new, old.as_ref()))
+                .then(|| BeforeSending::Announce(Box::new(new))),
         },
         Some(message) => refused(&answer, 500, message),
     }
+}
+
+fn covers_others(new: &SidecarSet, old: Option<&SidecarSet>) -> bool {
+    new.metadata.deletion_timestamp.is_none()
+        && webhooks::announces(new)
+        && old.is_none_or(|old| webhooks::coverage(old) != webhooks::coverage(new))
 }
 
 /// The review a path asks for, where the caller has everything at hand.

@@ -97,10 +97,10 @@ pub fn announces(set: &SidecarSet) -> bool {
 }
 
 /// The entry of one SidecarSet that is about to be stored: pods created right after it are asked about already.
-/// `None` where it injects into no pod.
-pub fn announcement(set: &SidecarSet, options: &WebhookOptions<'_>) -> Option<Value> {
+/// `None` where it injects into no pod. `admission` tells it from other admissions of the same.
+pub fn announcement(set: &SidecarSet, admission: &str, options: &WebhookOptions<'_>) -> Option<Value> {
     let candidate = Candidate::of(set)?;
-    let name = standing_for::announced_name(&candidate.id);
+    let name = standing_for::announced_name(&candidate.id, admission);
     Some(entry(&name, FailurePolicy::of(set), &[candidate], options))
 }
 

@@ -1,10 +1,11 @@
 //! SidecarSets that are about to be stored: the API server is told to ask about their pods before it stores them, so
 //! that a pod created right after its SidecarSet has its sidecars.
 //!
-//! What is announced is an entry of its own in the configuration, kept by every replica until it sees the SidecarSet
-//! (whose own entry takes its place in the same write), or for a while: admission may still end in a refusal by others.
+//! What is announced is an entry of its own in the configuration, kept by every replica for a while after it sees the
+//! SidecarSet (whose own entry stands beside it by then), and longer where it does not: admission may still end in a
+//! refusal by others.
 use super::Stored;
-use crate::sidecarset::injection::InjectionSender;
+use super::entries::entries_of;
 use model::sidecarset::SidecarSet;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +19,14 @@ use workload::sidecarset::webhooks::{self, WebhookOptions, announcement};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long what was announced is kept although no such SidecarSet is seen: longer than any request takes.
 const KEPT: Duration = Duration::from_secs(90);
+/// How long it is kept beside the SidecarSet's own entry: what is seen as stored may be how it was before the last change
+/// but one, which looks the same.
+const KEPT_BESIDE: Duration = Duration::from_secs(10);
 
 /// Asks the keeper of the configurations to announce.
 #[derive(Clone)]
 pub(in crate::sidecarset) struct Announcer {
     requests: Arc<Requests>,
-    told: Arc<InjectionSender>,
     configuration: Arc<str>,
 }
 
@@ -37,6 +40,8 @@ pub(in crate::sidecarset) struct Requests {
 /// A SidecarSet whose admission waits.
 pub(super) struct Pending {
     set: Box<SidecarSet>,
+    /// Name of the entry that announces it, once there is one.
+    entry: Option<String>,
     done: oneshot::Sender<()>,
 }
 
@@ -50,20 +55,20 @@ impl Requests {
     }
 
     fn add(&self, pending: Pending) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(pending);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // While nobody takes them, those who gave up are not kept.
+        waiting.retain(|p| !p.done.is_closed());
+        waiting.push(pending);
+        drop(waiting);
         self.came.notify_one();
     }
 }
 
 impl Announcer {
     /// `configuration`: the name of the one that is written.
-    pub fn new(told: Arc<InjectionSender>, configuration: &str) -> Self {
+    pub fn new(configuration: &str) -> Self {
         Self {
             requests: Arc::default(),
-            told,
             configuration: configuration.into(),
         }
     }
@@ -74,11 +79,9 @@ impl Announcer {
 
     /// Returns when the API server asks about the SidecarSet's pods, or with what to warn of.
     pub async fn announce(&self, set: Box<SidecarSet>) -> Result<(), String> {
-        if self.told.borrow().is_in_force(&set) {
-            return Ok(());
-        }
         let (done, announced) = oneshot::channel();
-        self.requests.add(Pending { set, done });
+        let entry = None;
+        self.requests.add(Pending { set, entry, done });
         if matches!(tokio::time::timeout(PATIENCE, announced).await, Ok(Ok(()))) {
             return Ok(());
         }
@@ -94,8 +97,16 @@ impl Announcer {
 #[derive(Default)]
 pub(super) struct Announcements {
     pending: Vec<Pending>,
-    /// When each, by id, was first seen in the configuration.
-    since: BTreeMap<String, Instant>,
+    /// Until when each entry, by name, is kept.
+    until: BTreeMap<String, Kept>,
+}
+
+/// From when an entry was first seen.
+struct Kept {
+    beside: Instant,
+    alone: Instant,
+    /// Which of them holds.
+    until: Instant,
 }
 
 impl Announcements {
@@ -106,14 +117,19 @@ impl Announcements {
     /// Entries of those that wait and are not in the configuration.
     pub fn missing(&mut self, found: &Stored, options: &WebhookOptions<'_>) -> Vec<Value> {
         self.pending.retain(|p| !p.done.is_closed());
-        let there = super::ids(found.body["webhooks"].as_array().into_iter().flatten());
-        let missing: BTreeMap<String, Value> = self
-            .pending
-            .iter()
-            .map(|p| (webhooks::id(&p.set), p))
-            .filter(|(id, _)| !there.contains(id))
-            .filter_map(|(id, p)| Some((id, announcement(&p.set, options)?)))
-            .collect();
+        let there: BTreeSet<&str> = entries_of(found).filter_map(|e| e["name"].as_str()).collect();
+        let mut missing = BTreeMap::new();
+        for pending in &mut self.pending {
+            if pending.entry.as_deref().is_some_and(|name| there.contains(name)) {
+                continue;
+            }
+            // Only one write can follow this version: no other admission has this name.
+            let entry = announcement(&pending.set, &found.metadata.resource_version, options);
+            pending.entry = entry.as_ref().and_then(|e| e["name"].as_str()).map(str::to_owned);
+            if let (Some(name), Some(entry)) = (&pending.entry, entry) {
+                missing.insert(name.clone(), entry);
+            }
+        }
         missing.into_values().collect()
     }
 
@@ -126,25 +142,33 @@ impl Announcements {
     ) -> Vec<Value> {
         let now = Instant::now();
         let mut kept = BTreeMap::new();
-        let webhooks = found.and_then(|f| f.body["webhooks"].as_array());
-        for entry in webhooks.into_iter().flatten() {
-            let Some(id) = entry["name"].as_str().and_then(webhooks::announced) else {
+        for entry in found.into_iter().flat_map(entries_of) {
+            let name = entry["name"].as_str().unwrap_or_default();
+            let Some(id) = webhooks::announced(name) else {
                 continue;
             };
-            let since = *self.since.entry(id.to_owned()).or_insert(now);
-            if !stored.contains(id) && now.duration_since(since) < KEPT {
-                kept.insert(id.to_owned(), called_as_now(entry, options));
+            let times = self.until.entry(name.to_owned()).or_insert(Kept {
+                beside: now + KEPT_BESIDE,
+                alone: now + KEPT,
+                until: now,
+            });
+            times.until = match stored.contains(id) {
+                true => times.beside,
+                false => times.alone,
+            };
+            if now < times.until {
+                kept.insert(name.to_owned(), called_as_now(entry, options));
             }
         }
-        self.since.retain(|id, _| kept.contains_key(id));
+        self.until.retain(|name, _| kept.contains_key(name));
         kept.into_values().collect()
     }
 
-    /// The API server asks about the pods of these.
-    pub fn are_in_force(&mut self, ids: &BTreeSet<String>) {
+    /// The API server acts by entries of these names.
+    pub fn are_in_force(&mut self, names: &BTreeSet<String>) {
         let pending = std::mem::take(&mut self.pending);
         for pending in pending {
-            match ids.contains(&webhooks::id(&pending.set)) {
+            match pending.entry.as_ref().is_some_and(|name| names.contains(name)) {
                 // Nobody may be waiting any more.
                 true => drop(pending.done.send(())),
                 false => self.pending.push(pending),
@@ -154,7 +178,7 @@ impl Announcements {
 
     /// When something that was announced has been kept for long enough.
     pub fn next_end(&self) -> Option<Instant> {
-        self.since.values().min().map(|since| *since + KEPT)
+        self.until.values().map(|times| times.until).min()
     }
 }
 

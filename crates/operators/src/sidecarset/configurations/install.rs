@@ -1,9 +1,9 @@
 //! What is installed once: our namespace, and the CRD that we convert.
-use super::{CRD_NAME, apply, client_config};
+use super::{CRD_NAME, client_config};
 use crate::sidecarset::shift;
 use crate::{OperatorError, Options};
 use cluster::resource::{CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES};
-use cluster::{ApiError, Door};
+use cluster::{ApiError, Door, PatchKind, Resource};
 use serde_json::{Value, json};
 use std::time::Duration;
 use workload::sidecarset::webhooks::CONVERT_PATH;
@@ -58,4 +58,18 @@ pub(in crate::sidecarset) async fn install(door: &Door, options: &Options) -> Re
     }
     tracing::warn!("the CRD is not established yet");
     Ok(())
+}
+
+async fn apply(
+    door: &Door,
+    resource: &Resource,
+    name: &str,
+    object: &Value,
+    manager: &str,
+) -> Result<Value, ApiError> {
+    let kind = PatchKind::Apply {
+        manager: manager.to_owned(),
+        force: true,
+    };
+    door.patch(resource, None, name, kind, object, None).await
 }

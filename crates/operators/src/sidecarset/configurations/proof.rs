@@ -7,14 +7,13 @@ use cluster::Door;
 use cluster::resource::LEASES;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::time::Instant;
 
 const LEASE: &str = "tidegate-in-force";
 const PATH: &str = "/in-force/";
 /// An API server that has not seen a change of its configurations for so long has other troubles.
-const PATIENCE: Duration = Duration::from_secs(3);
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(2);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 const NAME: &str = "in-force.tidegate.dev";
 
@@ -57,7 +56,8 @@ fn of(namespace: &str, state: &str, client_config: &dyn Fn(&str) -> Value) -> Va
         "failurePolicy": "Fail",
         "matchPolicy": "Equivalent",
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-        "matchConditions": [{"name": "the-probe", "expression": format!("object.metadata.name == '{LEASE}'")}],
+        "matchConditions": [{"name": "the-probe", "expression":
+            format!("has(object.metadata.name) && object.metadata.name == '{LEASE}'")}],
         "rules": [{"apiGroups": ["coordination.k8s.io"], "apiVersions": ["v1"], "operations": ["CREATE"],
             "resources": ["leases"], "scope": "Namespaced"}],
         "sideEffects": "None",
@@ -75,27 +75,48 @@ pub(in crate::sidecarset) fn answer(path: &str, body: &[u8]) -> Option<Vec<u8>> 
     Some(answer.to_string().into_bytes())
 }
 
-/// Asks until the API server answers by this state, or for as long as that may take; then says what it said last.
-pub(super) async fn in_force(door: &Door, namespace: &str, state: &str) -> Result<(), String> {
+/// The state that the API server acts by; or what it said instead.
+pub(super) async fn heard(door: &Door, namespace: &str) -> Result<String, String> {
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": LEASE, "namespace": namespace}, "spec": {}});
-    let end = Instant::now() + PATIENCE;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let last = match door.rehearse_create(&LEASES, Some(namespace), &lease).await {
-            Err(error) if error.message.contains(&says(state)) => return Ok(()),
-            Err(error) => error.to_string(),
-            Ok(_) => "nobody was asked about it".to_owned(),
-        };
-        if Instant::now() + pause >= end {
-            return Err(last);
-        }
-        // Nothing tells when another process has read what we wrote: there is nothing to wait for.
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+    let resource = LEASES;
+    let rehearsed = door.rehearse_create(&resource, Some(namespace), &lease);
+    match tokio::time::timeout(PATIENCE, rehearsed).await {
+        Ok(Ok(_)) => Err("nobody was asked about it".to_owned()),
+        Ok(Err(error)) => match said(&error.message) {
+            Some(state) => Ok(state.to_owned()),
+            None => Err(error.to_string()),
+        },
+        Err(_) => Err("no answer in time".to_owned()),
     }
 }
 
 fn says(state: &str) -> String {
-    format!("Tidegate is asked by state {state} of its webhook configuration")
+    format!("{SAYS}{state}{OF}")
+}
+
+fn said(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once(SAYS)?;
+    Some(rest.split_once(OF)?.0)
+}
+
+const SAYS: &str = "Tidegate is asked by state ";
+const OF: &str = " of its webhook configuration";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_answered_is_understood_behind_whatever_the_api_server_puts_before_it() {
+        let review = json!({"request": {"uid": "u"}}).to_string();
+        let answer: Value =
+            serde_json::from_slice(&answer("/in-force/after-12", review.as_bytes()).unwrap()).unwrap();
+        assert_eq!(answer["response"]["allowed"], false);
+        let message = answer["response"]["status"]["message"].as_str().unwrap();
+        let whole = format!("admission webhook \"in-force.tidegate.dev\" denied the request: {message}");
+        assert_eq!(said(&whole), Some("after-12"));
+        assert_eq!(said("leases is forbidden"), None);
+    }
 }

@@ -133,6 +133,8 @@ async fn a_replica_that_hears_nothing_does_not_undo_what_another_wrote() {
     world
         .until_condition("web", "InjectionReady", "True", "InForce")
         .await;
+    // What was announced is kept for a while.
+    world.rest(120).await;
     let wanted = world.entries().await;
     world.rest(600).await;
     assert_eq!(world.entries().await, wanted);
@@ -210,7 +212,7 @@ async fn replicas_of_which_one_has_not_heard_of_a_deletion_do_not_write_in_turns
         let found = w.door.get(&MUTATING_WEBHOOK_CONFIGURATIONS, None, name).await;
         found.unwrap()["metadata"]["resourceVersion"].clone()
     };
-    world.rest(60).await;
+    world.rest(120).await;
     let then = version(&world).await;
     world.rest(600).await;
     assert_eq!(version(&world).await, then);
@@ -222,4 +224,88 @@ async fn replicas_of_which_one_has_not_heard_of_a_deletion_do_not_write_in_turns
         world.containers_of_a_new_pod("b", json!({"app": "other"})).await,
         BOTH
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_and_its_reversal_cover_the_next_pod_at_once() {
+    let world = World::with_operator().await;
+    world.create_set("web", json!(1)).await;
+    for n in 0..10 {
+        for paused in [true, false] {
+            let strategy = json!({"spec": {"injectionStrategy": {"paused": paused}}});
+            world.patch_set("web", strategy).await;
+        }
+        let found = world
+            .containers_of_a_new_pod(&format!("p{n}"), json!({"app": "web"}))
+            .await;
+        assert_eq!(found, BOTH, "turn {n}");
+        world.rest(n).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_somebody_else_changes_at_once_is_not_written_all_the_time() {
+    let world = World::with_operator().await;
+    let name = world.options.mutating_configuration.clone();
+    let resource = MUTATING_WEBHOOK_CONFIGURATIONS;
+    let mut meddled = 0;
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
+    while tokio::time::Instant::now() < until {
+        let found = world.door.get(&resource, None, &name).await.unwrap();
+        if found["webhooks"][0]["timeoutSeconds"] != 7 {
+            let patch = json!([{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 7}]);
+            let kind = PatchKind::Json;
+            let patched = world.door.patch(&resource, None, &name, kind, &patch, None).await;
+            patched.unwrap();
+            meddled += 1;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!((5..30).contains(&meddled), "{meddled} times in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_goes_though_somebody_else_set_its_authorities() {
+    let world = World::with_operator().await;
+    let calm = world.entries().await;
+    world.create_set("web", json!(1)).await;
+    world
+        .until_condition("web", "InjectionReady", "True", "InForce")
+        .await;
+    let name = world.options.mutating_configuration.clone();
+    let found = world
+        .door
+        .get(&MUTATING_WEBHOOK_CONFIGURATIONS, None, &name)
+        .await
+        .unwrap();
+    let at = found["webhooks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .position(|e| e["name"].as_str().unwrap().starts_with("pods-"));
+    let path = format!("/webhooks/{}/clientConfig/caBundle", at.unwrap());
+    let authority = found["webhooks"][0]["clientConfig"]["caBundle"].clone();
+    let authority = if authority.is_string() {
+        authority
+    } else {
+        json!("")
+    };
+    let patch = json!([{"op": "add", "path": path, "value": authority}]);
+    let resource = MUTATING_WEBHOOK_CONFIGURATIONS;
+    let patched = world
+        .door
+        .patch(&resource, None, &name, PatchKind::Json, &patch, None)
+        .await;
+    patched.unwrap();
+    let gone = DeleteOptions::default();
+    world
+        .door
+        .delete(&SIDECAR_SETS, None, "web", &gone)
+        .await
+        .unwrap();
+    world
+        .until("the entry is gone", async |w| {
+            (w.entries().await == calm).then_some(())
+        })
+        .await;
 }

@@ -50,14 +50,18 @@ pub fn ids(path: &str) -> Option<impl Iterator<Item = &str> + Clone> {
     (rest.is_empty() || rest.starts_with('/')).then(|| rest.split('/').filter(|id| !id.is_empty()))
 }
 
-/// Name of the entry of a SidecarSet that is being admitted.
-pub(super) fn announced_name(id: &str) -> String {
-    format!("{ANNOUNCED}{id}{SUFFIX}")
+/// Name of the entry of a SidecarSet that is being admitted; each admission has one of its own.
+pub(super) fn announced_name(id: &str, admission: &str) -> String {
+    format!("{ANNOUNCED}{id}-{admission}{SUFFIX}")
 }
 
 /// What an entry with this name announces.
 pub fn announced(name: &str) -> Option<&str> {
-    name.strip_prefix(ANNOUNCED)?.strip_suffix(SUFFIX)
+    let (id, _) = name
+        .strip_prefix(ANNOUNCED)?
+        .strip_suffix(SUFFIX)?
+        .split_once('-')?;
+    Some(id)
 }
 
 /// Name of an entry of SidecarSets that are there.
@@ -92,7 +96,7 @@ mod tests {
         assert!(ids(&path).unwrap().eq([&*a, &*b]));
         assert_eq!(ids(POD_PATH).unwrap().count(), 0);
         assert!(ids("/mutate-pods").is_none() && ids("/convert").is_none());
-        assert_eq!(announced(&announced_name(&a)), Some(&*a));
+        assert_eq!(announced(&announced_name(&a, "7")), Some(&*a));
         assert_eq!(announced(&name(FailurePolicy::Fail, "x", 0)), None);
     }
 }

@@ -46,6 +46,10 @@ fn a_sidecarset_that_may_be_stored_is_announced_and_a_dry_run_is_not() {
     let mut dry: Value = serde_json::from_slice(&body).unwrap();
     dry["request"]["dryRun"] = json!(true);
     assert_eq!(validated(dry.to_string().as_bytes()).before_sending, None);
+    let mut image = mutated.clone();
+    image["spec"]["containers"][0]["image"] = json!("log:2");
+    let body = envelope("sidecarsets", "UPDATE", &image, &mutated);
+    assert_eq!(validated(&body).before_sending, None, "the same pods as before");
 }
 
 #[test]
