@@ -8,6 +8,7 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 mod store_tests;
+mod until;
 mod watch;
 
 use std::collections::BTreeMap;

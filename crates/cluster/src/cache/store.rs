@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::changes::{Changes, Queue};
 use super::snapshot::{Snapshot, packed};
+use super::until::{Until, newer_or_same};
 use super::{CacheHealth, Watched};
 use crate::ObjectKey;
 use crate::key::compare_versions;
@@ -37,13 +38,6 @@ struct Awaited {
     until: Until,
     order: u64,
     since: Instant,
-}
-
-enum Until {
-    Version(String),
-    Gone,
-    /// Anything new of the object, as seen from this version of it.
-    AnyChange,
 }
 
 /// A list in progress: what of it was seen, and which waits began before it.
@@ -242,7 +236,10 @@ impl<T: Watched> Store<T> {
     pub(super) fn await_write(&mut self, key: &ObjectKey, uid: &str, version: &str) -> bool {
         let until = Until::Version(version.to_owned());
         if until.reached_by(&self.version) {
-            return false;
+            return self.is_older_than(key, uid, version) && {
+                self.want_list();
+                self.wait_for(key, uid, until)
+            };
         }
         let shown = self
             .objects
@@ -263,6 +260,15 @@ impl<T: Watched> Store<T> {
             return false;
         }
         self.wait_for(key, uid, until)
+    }
+
+    /// Told of all up to this version, and still without it: the server has gone back (a restored etcd does), and
+    /// what is held is of a time that never was.
+    fn is_older_than(&self, key: &ObjectKey, uid: &str, version: &str) -> bool {
+        let held = self.objects.get(key).filter(|held| held.uid() == uid);
+        let is_older = held
+            .is_some_and(|held| compare_versions(held.resource_version(), version) == Some(Ordering::Less));
+        is_older && !self.bad.contains_key(key)
     }
 
     pub(super) fn await_delete(&mut self, key: &ObjectKey, uid: &str) -> bool {
@@ -382,19 +388,4 @@ impl<T> Drop for Store<T> {
         let readers = self.readers.iter().filter_map(Weak::upgrade);
         readers.for_each(|reader| reader.close());
     }
-}
-
-impl Until {
-    /// Whether a server that has told us all up to `version` has told us this.
-    fn reached_by(&self, version: &str) -> bool {
-        match self {
-            Until::Version(wanted) => newer_or_same(version, wanted),
-            Until::Gone | Until::AnyChange => false,
-        }
-    }
-}
-
-/// Opaque versions are only ever the same.
-fn newer_or_same(version: &str, wanted: &str) -> bool {
-    version == wanted || compare_versions(version, wanted).is_some_and(Ordering::is_ge)
 }

@@ -70,6 +70,19 @@ fn a_write_whose_event_came_before_its_reply_is_not_awaited() {
 }
 
 #[test]
+fn a_write_that_was_told_of_and_does_not_show_means_that_the_server_went_back_and_a_list_is_wanted() {
+    let mut store = synced(&[thing("a", "u", 5)], 20);
+    assert!(store.await_write(&key("a"), "u", "12"));
+    assert!(!store.is_current_for(&key("a")));
+    assert!(store.wants_list());
+    store.begin_relist();
+    store.put(thing("a", "u", 12));
+    store.end_relist("13");
+    assert!(store.is_current_for(&key("a")));
+    assert!(!store.wants_list());
+}
+
+#[test]
 fn a_delete_a_recreation_a_bookmark_and_a_list_each_end_the_wait() {
     let ends: [fn(&mut Store<Thing>); 4] = [
         |store| assert!(store.delete(&key("a"), "13")),
