@@ -10,7 +10,7 @@ use scripted::*;
 use serde_json::json;
 use tidegate_cluster::observe::{Observer, WatchTurn};
 use tidegate_cluster::resource::PODS;
-use tidegate_cluster::{Cache, DoorOptions, Resource, WatchScope};
+use tidegate_cluster::{Cache, DoorOptions, Resource, WatchScope, Watched as _};
 
 fn start(server: &Scripted) -> Cache<Thing> {
     Cache::start(&server.door(), PODS, WatchScope::default())
@@ -354,27 +354,48 @@ async fn a_write_of_ours_that_never_shows_leads_to_a_fresh_list_and_is_waited_fo
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_returns_only_after_a_list_that_began_after_it() {
-    let lists = Arc::new(Mutex::new(0));
-    let counted = lists.clone();
-    let server = Scripted::new(move |_, seen| match seen.is_watch() {
-        true => {
-            *counted.lock().unwrap() += 1;
-            Reply::Stream(
+    let server = Scripted::new(
+        move |_, seen| match (seen.wants_initial_events(), seen.is_watch()) {
+            (true, _) => Reply::Stream(
                 initial(10, vec![thing("a", 5)])
                     .into_iter()
                     .chain([Step::Hang])
                     .collect(),
-            )
-        }
-        false => Reply::Silence,
-    });
+            ),
+            (false, true) => Reply::Stream(vec![Step::Hang]),
+            (false, false) => Reply::Json(200, list(11, vec![thing("a", 11)])),
+        },
+    );
     let cache = start(&server);
     cache.synced().await;
-    assert_eq!(*lists.lock().unwrap(), 1);
-    cache.refresh().await;
-    assert_eq!(*lists.lock().unwrap(), 2);
-    cache.refresh().await;
-    assert_eq!(*lists.lock().unwrap(), 3);
+    assert_eq!(server.count(Seen::is_list), 0);
+    for refreshed in 1..=2 {
+        cache.refresh().await;
+        assert_eq!(server.count(Seen::is_list), refreshed);
+    }
+    assert_eq!(cache.get(&key("a")).unwrap().resource_version(), "11");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_was_asked_for_and_is_refused_is_tried_again_after_pauses() {
+    let server = Scripted::new(
+        move |_, seen| match (seen.wants_initial_events(), seen.is_watch()) {
+            (true, _) => Reply::Stream(
+                initial(10, vec![thing("a", 5)])
+                    .into_iter()
+                    .chain([Step::Hang])
+                    .collect(),
+            ),
+            (false, true) => Reply::Stream(vec![Step::Hang]),
+            (false, false) => Reply::Json(403, status(403, "Forbidden")),
+        },
+    );
+    let cache = start(&server);
+    cache.synced().await;
+    let refreshed = tokio::time::timeout(seconds(60), cache.refresh()).await;
+    assert!(refreshed.is_err(), "nothing was read");
+    let lists = server.count(Seen::is_list);
+    assert!((2..30).contains(&lists), "{lists} lists in a minute");
 }
 
 #[tokio::test(start_paused = true)]
