@@ -60,13 +60,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is known to go wrong and not mended yet: a replica whose view of SidecarSets is late answers for a pod whose
-/// SidecarSet it has not seen, and the pod goes without its sidecars. It is told apart, so that it hides nothing else.
-///
-/// So is a write of ours after the storage was put back: a cache that was told of later versions takes it for seen.
+/// What is known to go wrong and not mended yet, told apart so that it hides nothing else: where the storage was put back,
+/// a budget may be broken, or the story stand still.
 pub fn is_known(error: &str) -> bool {
     error.starts_with(MAY_BE_PUT_BACK)
-        || error.starts_with("after ") && error.contains("\"why\":\"not injected\"")
 }
 
 const MAY_BE_PUT_BACK: &str = "where the storage may be put back: ";

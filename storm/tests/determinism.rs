@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 fn twenty_seeds() -> Child {
     Command::new(env!("CARGO_BIN_EXE_storm"))
         .args([
-            "run", "1", "--count", "20", "--digest", "--quiet", "120", "--plan", "stormy",
+            "run", "9", "--count", "20", "--digest", "--quiet", "120", "--plan", "stormy",
         ])
         .stdout(Stdio::piped())
         .spawn()
