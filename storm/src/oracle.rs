@@ -6,8 +6,9 @@ use model::time::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A pause that the operator has not heard of yet binds it so much later when its watches are bad.
-const HEARING: u64 = 30;
+/// A pause binds so much later where writes may be on their way for long: one whose process is stopped as it is sent
+/// arrives 40 s later (`Fault::Late`), and nothing in it can know of the pause.
+const HEARING: u64 = 45;
 /// Moves of one pod in the whole story: to the second version, to the third, and back.
 const MOVES: i64 = 3;
 
