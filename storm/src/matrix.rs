@@ -120,11 +120,13 @@ impl Case {
             "Operator PATCH namespaces" => {
                 (self.is_followed_by_another() || self.is_of_the_start()) && after == before + 1
             }
-            // Not bound to a version: a late one undoes what came after it, and is put right by who leads then.
+            // A SidecarSet is announced, has its own entry, and the announcement goes. One that came before our webhooks
+            // were there has its own entry only. And a late write is followed by what another replica makes of it.
             "Operator PATCH mutatingwebhookconfigurations" => {
-                self.fault == Fault::Late
-                    && self.what == "PATCH mutatingwebhookconfigurations"
-                    && after == before + 2
+                self.client == Client::Operator && after == 1
+                    || self.fault == Fault::Late
+                        && self.what == "PATCH mutatingwebhookconfigurations"
+                        && after == before + 2
             }
             "Nodes PATCH nodes/status" => self.client == Client::Nodes && now.iter().all(|times| *times <= 1),
             _ => false,
