@@ -61,13 +61,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What is known to go wrong and not mended yet, told apart so that it hides nothing else: where the storage was put back,
-/// a budget may be broken, or the story stand still. And of one seed: an Event that a former leader's successor repeated
-/// has its series closed minutes later, when all was to be still.
+/// a budget may be broken, or the story stand still.
 pub fn is_known(error: &str) -> bool {
-    error.starts_with(MAY_BE_PUT_BACK) || error.starts_with(SERIES_CLOSED)
+    error.starts_with(MAY_BE_PUT_BACK)
 }
-
-const SERIES_CLOSED: &str = "revision 599: events default/side.bd222167bee8a20e was written";
 
 const MAY_BE_PUT_BACK: &str = "where the storage may be put back: ";
 

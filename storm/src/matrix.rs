@@ -121,13 +121,8 @@ impl Case {
                 (self.is_followed_by_another() || self.is_of_the_start()) && after == before + 1
             }
             // A SidecarSet is announced, has its own entry, and the announcement goes. One that came before our webhooks
-            // were there has its own entry only. And a late write is followed by what another replica makes of it.
-            "Operator PATCH mutatingwebhookconfigurations" => {
-                self.client == Client::Operator && after == 1
-                    || self.fault == Fault::Late
-                        && self.what == "PATCH mutatingwebhookconfigurations"
-                        && after == before + 2
-            }
+            // were there has its own entry only.
+            "Operator PATCH mutatingwebhookconfigurations" => self.client == Client::Operator && after == 1,
             "Nodes PATCH nodes/status" => self.client == Client::Nodes && now.iter().all(|times| *times <= 1),
             _ => false,
         }

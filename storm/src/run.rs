@@ -7,8 +7,9 @@ use crate::{StormError, oracle, story};
 use std::path::Path;
 use std::time::Duration;
 
-/// Until nothing may happen any more after the story: events, watches and refused writes have their delays.
-const SETTLING: Duration = Duration::from_secs(300);
+/// Until nothing may happen any more after the story: watches and refused writes have their delays, and what was told
+/// again of an event is written after five minutes.
+const SETTLING: Duration = Duration::from_secs(360);
 
 /// What a run left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,7 +29,7 @@ fn whatever_goes_wrong_the_budgets_hold_and_the_end_is_what_was_asked_for() {
     assert!(struck > 100, "a storm with few faults tests little: {struck}");
 }
 
-/// Not so by one seed in eight of this kind (32 of 250) : a budget is broken, or the story stands still.
+/// Not so by one seed in eight of this kind (32 of 250): a budget is broken, or the story stands still.
 #[test]
 fn where_the_storage_is_put_back_the_end_is_still_what_was_asked_for() {
     let restored = |seed| {
