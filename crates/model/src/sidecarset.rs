@@ -4,7 +4,6 @@
 mod conversion;
 mod int_or_percent;
 pub mod keys;
-mod misfit;
 mod pod_hash;
 mod strategy;
 
@@ -16,7 +15,6 @@ use std::collections::BTreeMap;
 
 pub use conversion::{ConversionError, to_v1alpha1, to_v1beta1};
 pub use int_or_percent::{IntOrPercent, PercentError};
-pub use misfit::misfit;
 pub use pod_hash::{PodHash, PodHashes, parse_pod_hashes, pod_hashes_text};
 pub use strategy::{
     InjectRevision, InjectionStrategy, OrderTerm, PriorityStrategy, ScatterTerm, UpdateStrategy, WeightTerm,

@@ -1,8 +1,7 @@
 //! What the mutating webhook writes into a SidecarSet: defaults, then the two hashes over the defaulted spec.
 use super::hash;
 use super::revision::Revision;
-use model::sidecarset::{SidecarSet, keys, misfit};
-use serde::Deserialize as _;
+use model::sidecarset::{SidecarSet, keys};
 use serde_json::{Map, Value, json};
 
 /// Defaults `object` (either version) and writes its hash annotations.
@@ -47,10 +46,8 @@ pub(super) fn computed(object: &Value) -> Result<[String; 2], serde_json::Error>
     let spec = object.get("spec").cloned().unwrap_or_else(|| json!({}));
     let mut whole = json!({ "spec": spec });
     apply_defaults(&mut whole);
-    let set = SidecarSet::deserialize(&whole).map_err(|e| match misfit(&whole) {
-        Some(why) => serde::de::Error::custom(why),
-        None => e,
-    })?;
+    // With the path of what does not fit: serde's own errors name none.
+    let set: SidecarSet = serde_path_to_error::deserialize(&whole).map_err(serde::de::Error::custom)?;
     Ok([hash::hash(&set.spec), hash::hash_without_image(&set.spec)])
 }
 
@@ -353,5 +350,30 @@ mod tests {
             changed["metadata"]["annotations"][keys::HASH_WITHOUT_IMAGE],
             "theirs2"
         );
+    }
+
+    #[test]
+    fn a_field_of_a_wrong_type_is_named_by_its_path() {
+        for (spec, path) in [
+            (
+                json!({"updateStrategy": {"paused": "yes"}}),
+                "spec.updateStrategy.paused: invalid type",
+            ),
+            (
+                json!({"containers": [{"name": "a"}, {"transferEnv": [{"envNames": ["A", 1]}]}]}),
+                "spec.containers[1].transferEnv[0].envNames[1]: invalid type",
+            ),
+            (
+                json!({"containers": {"name": "a"}}),
+                "spec.containers: invalid type",
+            ),
+            (
+                json!({"updateStrategy": {"partition": []}}),
+                "spec.updateStrategy.partition: ",
+            ),
+        ] {
+            let error = computed(&json!({"spec": spec})).unwrap_err().to_string();
+            assert!(error.starts_with(path), "{error}");
+        }
     }
 }
