@@ -307,7 +307,7 @@ impl Story {
         );
         let refusals: Vec<_> = logs
             .lines()
-            .filter(|l| l.contains("forbidden") || l.contains("403"))
+            .filter(|l| l.contains("forbidden") || l.contains("Forbidden"))
             .collect();
         assert!(refusals.is_empty(), "{}", refusals.join("\n"));
     }

@@ -195,9 +195,16 @@ impl Keeper {
         let name = &self.options.validating_configuration;
         let validating = self.validating.get(&ObjectKey::cluster(name));
         let resource = &VALIDATING_WEBHOOK_CONFIGURATIONS;
-        let validated = self
-            .write(&self.validating, resource, name, validating.as_deref(), validate)
-            .await;
+        let as_wanted = validating
+            .as_ref()
+            .is_some_and(|f| same(&validate, &f.body["webhooks"]));
+        let validated = match as_wanted {
+            true => Ok(()),
+            false => {
+                self.write(&self.validating, resource, name, validating.as_deref(), validate)
+                    .await
+            }
+        };
         let write_again = self.tidy(found.as_deref(), entries, actor, &bundle).await?;
         validated?;
         let ends = [prove_again, write_again, self.announcements.next_end()];
@@ -214,11 +221,17 @@ impl Keeper {
         bundle: &str,
     ) -> Result<Option<Instant>, ApiError> {
         let tidied = entries.clone();
-        if actor == Actor::Tidegate {
-            entries.push(self.proof(&entries, found, bundle));
-        }
+        let client = |path: &str| client_config(&self.options, bundle, path);
+        let namespace = &self.options.namespace;
+        // As it is where all is as it is to be, else of a new state.
+        let proof = found.and_then(|f| proof::entry(namespace, f, &client));
+        entries.extend(proof.filter(|_| actor == Actor::Tidegate));
         if found.is_some_and(|f| same(&entries, &f.body["webhooks"])) || !self.is_current() {
             return Ok(None);
+        }
+        entries.retain(|entry| !proof::is(entry));
+        if actor == Actor::Tidegate {
+            entries.push(proof::entry_after(namespace, found, &client));
         }
         let now = Instant::now();
         if self.tidied.entries != tidied {
@@ -300,18 +313,6 @@ impl Keeper {
             .is_current_for(&ObjectKey::cluster(&self.options.mutating_configuration))
     }
 
-    /// The proof's entry beside these: as it is where they are as they are, else one of a new state.
-    fn proof(&self, entries: &[Value], found: Option<&Stored>, bundle: &str) -> Value {
-        let client = |path: &str| client_config(&self.options, bundle, path);
-        let namespace = &self.options.namespace;
-        let as_it_is = found.and_then(|f| proof::entry(namespace, f, &client));
-        let unchanged = as_it_is.filter(|proof| {
-            let all: Vec<Value> = entries.iter().chain([proof]).cloned().collect();
-            found.is_some_and(|f| same(&all, &f.body["webhooks"]))
-        });
-        unchanged.unwrap_or_else(|| proof::entry_after(namespace, found, &client))
-    }
-
     /// Entries of the mutating configuration, and those of the validating.
     fn wanted(&mut self, seen: &Seen, found: Option<&Stored>, bundle: &str) -> (Vec<Value>, Vec<Value>) {
         self.with_options(bundle, |this, options| {
@@ -348,7 +349,7 @@ impl Keeper {
         self.write(&self.mutating, resource, name, found, entries).await
     }
 
-    /// Writes what is not so already, over `found` and nothing else.
+    /// Writes over `found` and nothing else, unless something newer is on its way.
     async fn write(
         &self,
         cache: &Cache<Stored>,
@@ -357,8 +358,7 @@ impl Keeper {
         found: Option<&Stored>,
         entries: Vec<Value>,
     ) -> Result<(), ApiError> {
-        let as_wanted = found.is_some_and(|f| same(&entries, &f.body["webhooks"]));
-        if as_wanted || !cache.is_current_for(&ObjectKey::cluster(name)) {
+        if !cache.is_current_for(&ObjectKey::cluster(name)) {
             return Ok(());
         }
         let mut object = json!({"apiVersion": resource.api_version(), "kind": resource.kind,

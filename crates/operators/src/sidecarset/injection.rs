@@ -4,12 +4,12 @@ use model::decision::{Condition, WaitingOn};
 use model::sidecarset::SidecarSet;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
-use workload::sidecarset::webhooks::coverage;
+use workload::sidecarset::webhooks::id;
 
 /// Told by the admission side, read by the side that writes status.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Injection {
-    /// By name: what of each SidecarSet the observed configuration was made from.
+    /// By name: what entries of the configuration in force call each SidecarSet.
     covered: BTreeMap<String, String>,
     /// SidecarSets that could not be prepared.
     unprepared: BTreeSet<String>,
@@ -22,7 +22,7 @@ pub(super) type InjectionReceiver = watch::Receiver<Injection>;
 
 /// The API server was heard to act by a configuration that was made from these.
 pub(super) fn covers<'a>(told: &InjectionSender, sets: impl Iterator<Item = &'a SidecarSet>) {
-    let covered: BTreeMap<String, String> = sets.map(|s| (s.metadata.name.clone(), coverage(s))).collect();
+    let covered: BTreeMap<String, String> = sets.map(|s| (s.metadata.name.clone(), id(s))).collect();
     told.send_if_modified(|state| {
         let changed = state.covered != covered;
         state.covered = covered;
@@ -52,7 +52,7 @@ impl Injection {
             let why = "an internal error in preparing injection: see the operator's log".to_owned();
             return (no("InternalError", why), None);
         }
-        if self.covered.get(name) != Some(&coverage(set)) {
+        if self.covered.get(name) != Some(&id(set)) {
             let waiting = WaitingOn::InjectionPending {
                 configuration: configuration.to_owned(),
             };

@@ -227,7 +227,7 @@ pub fn review_validate(body: &[u8], world: &SidecarSetWorld<'_>) -> Reviewed {
 fn covers_others(new: &SidecarSet, old: Option<&SidecarSet>) -> bool {
     new.metadata.deletion_timestamp.is_none()
         && webhooks::announces(new)
-        && old.is_none_or(|old| webhooks::coverage(old) != webhooks::coverage(new))
+        && old.is_none_or(|old| webhooks::id(old) != webhooks::id(new))
 }
 
 /// The review a path asks for, where the caller has everything at hand.

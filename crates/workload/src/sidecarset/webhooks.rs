@@ -11,7 +11,7 @@ use model::sidecarset::{SidecarSet, keys};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-pub use standing_for::{announced, coverage, digest, id, ids};
+pub use standing_for::{announced, id, ids};
 
 /// What happens to the pods of a SidecarSet while no webhook answers (annotation `tidegate.dev/failure-policy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,7 +11,7 @@ const SUFFIX: &str = ".sidecarset.tidegate.dev";
 const ANNOUNCED: &str = "announced-";
 
 /// All of a SidecarSet that its entry is made from: an image changes nothing, another of the same name does.
-pub fn coverage(set: &SidecarSet) -> String {
+fn coverage(set: &SidecarSet) -> String {
     let spec = &set.spec;
     json!([
         set.metadata.name,
@@ -30,7 +30,7 @@ pub fn id(set: &SidecarSet) -> String {
 }
 
 /// The first 64 bits of SHA-256, in hexadecimal: a path's segment as the API takes it (RFC 1123).
-pub fn digest(text: &str) -> String {
+fn digest(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
     hash.iter().take(8).fold(String::new(), |mut out, byte| {
         // Writing to a String cannot fail.
