@@ -6,6 +6,7 @@ use super::views::Set;
 use cluster::resource::SIDECAR_SETS;
 use cluster::{ApiError, Cache, Door, ObjectKey};
 use model::json::null_default;
+use model::sidecarset::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,8 +29,10 @@ pub(super) struct Sight {
 struct State {
     last: Option<Reading>,
     runs: bool,
-    /// How often the watch told something new: what was read before says nothing any more.
+    /// How often the watch told something new.
     told: u64,
+    /// What it told last: uid and generation.
+    latest: (String, i64),
 }
 
 struct Reading {
@@ -90,10 +93,10 @@ impl Sight {
     /// Whether the last reading says that it is of this generation, and is to stay.
     pub fn is(&self, uid: &str, generation: i64) -> bool {
         let state = self.state();
-        let found = state.last.as_ref().and_then(|last| last.found.as_ref().ok());
-        found.is_some_and(|Found { metadata }| {
-            metadata.uid == uid && metadata.generation == generation && metadata.deletion_timestamp.is_none()
-        })
+        state
+            .last
+            .as_ref()
+            .is_some_and(|last| last.is_of(uid, generation))
     }
 
     /// Whether the last reading says otherwise: the watch will tell what is true.
@@ -102,11 +105,29 @@ impl Sight {
         is_read && !self.is(uid, generation)
     }
 
-    /// The watch has told something: who writes next reads anew.
-    pub fn told(&self) {
+    /// The watch has told this: unless it is what was read, who writes next reads anew.
+    pub fn told(&self, told: &ObjectMeta) {
         let mut state = self.state();
         state.told += 1;
-        state.last = None;
+        state.latest = (told.uid.clone(), told.generation);
+        let last = state.last.as_ref();
+        let agrees = last.is_some_and(|last| last.is_of(&told.uid, told.generation));
+        if !agrees {
+            state.last = None;
+        }
+    }
+
+    /// Whether a reading that began now would replace the last one in time, and none earlier would have to.
+    pub fn is_due(&self) -> bool {
+        let state = self.state();
+        !state.runs && state.last.as_ref().is_some_and(Reading::is_due)
+    }
+
+    /// Reads while the last reading may still be relied on: writers do not wait for it.
+    pub async fn renew(&self) {
+        if !std::mem::replace(&mut self.state().runs, true) {
+            self.ask().await;
+        }
     }
 
     async fn ask(&self) {
@@ -123,13 +144,16 @@ impl Sight {
         if let Ok(Found { metadata }) = &found {
             self.expect(metadata);
         }
+        let reading = Reading {
+            began,
+            took: began.elapsed(),
+            found,
+        };
         let mut state = self.state();
-        if state.told == told {
-            state.last = Some(Reading {
-                began,
-                took: began.elapsed(),
-                found,
-            });
+        let (uid, generation) = &state.latest;
+        // Of two that disagree it is not known which is newer.
+        if state.told == told || reading.is_of(uid, *generation) {
+            state.last = Some(reading);
         }
         drop(state);
         drop(turn);
@@ -154,9 +178,26 @@ impl Sight {
 }
 
 impl Reading {
-    /// On an API server that takes longer to answer, what it says is as fresh as can be had.
     fn is_fresh(&self) -> bool {
-        self.began.elapsed() < FRESH.max(self.took * 2)
+        self.began.elapsed() < self.lasts()
+    }
+
+    /// The next one may take twice as long.
+    fn is_due(&self) -> bool {
+        self.began.elapsed() + self.took * 2 >= self.lasts()
+    }
+
+    /// On an API server that takes longer to answer, what it says is as fresh as can be had: the next one begins no
+    /// sooner than this one ended, or the next write did, and takes as long.
+    fn lasts(&self) -> Duration {
+        FRESH.max(self.took * 2 + FRESH / 2)
+    }
+
+    /// Whether it is of this generation, and is to stay.
+    fn is_of(&self, uid: &str, generation: i64) -> bool {
+        self.found.as_ref().is_ok_and(|Found { metadata }| {
+            metadata.uid == uid && metadata.generation == generation && metadata.deletion_timestamp.is_none()
+        })
     }
 }
 

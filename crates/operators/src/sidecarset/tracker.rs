@@ -139,7 +139,7 @@ impl Tracker {
             && self.set.metadata.annotations == set.metadata.annotations
             && self.set.metadata.uid == set.metadata.uid;
         self.set = set;
-        self.sight.told();
+        self.sight.told(&self.set.metadata);
         if same {
             return;
         }

@@ -75,6 +75,10 @@ impl Engine {
                 continue;
             };
             self.running += 1;
+            if tracker.sight.is_due() {
+                let sight = tracker.sight.clone();
+                self.tasks.spawn(async move { sight.renew().await });
+            }
             let gate = Gate {
                 leader: self.leader.clone(),
                 sets: self.caches.sets.clone(),

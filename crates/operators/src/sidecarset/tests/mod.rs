@@ -7,5 +7,4 @@ mod missed;
 mod panics;
 mod pause;
 mod requests;
-mod slow;
 mod world;

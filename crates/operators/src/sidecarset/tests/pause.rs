@@ -1,10 +1,9 @@
 //! A pause stops writes to pods, whatever the watch of SidecarSets tells.
-use super::slow::{door_options, through};
 use super::world::World;
 use bytes::Bytes;
-use cluster::Door;
 use cluster::limit::LimitOptions;
-use embedded::UserInfo;
+use cluster::{Door, DoorOptions};
+use embedded::{ResponseBody, UserInfo};
 use futures::StreamExt as _;
 use http::{Method, Request};
 use http_body_util::Full;
@@ -31,8 +30,8 @@ impl Line {
     }
 }
 
-/// A door that lets one write through at a time, each of which takes 20 ms.
-fn slow_door(world: &World) -> (Door, Line) {
+/// A door that lets one write through at a time, each of which takes 20 ms, and a reading of a SidecarSet that long.
+fn slow_door(world: &World, reading: Duration) -> (Door, Line) {
     let service = world.server.service(UserInfo::admin());
     let line = Line {
         sent: Arc::default(),
@@ -49,46 +48,63 @@ fn slow_door(world: &World) -> (Door, Line) {
             if writes_pod {
                 sent.lock().unwrap().push(Instant::now());
             }
+            let reads_set = *request.method() == Method::GET && path.ends_with("/sidecarsets/web");
             let mut answer = service.answer(request).await;
             if writes_pod {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            if path.ends_with("/sidecarsets") {
+            if reads_set {
+                tokio::time::sleep(reading).await;
+            }
+            if let ResponseBody::Stream(events) = answer.body_mut()
+                && path.ends_with("/sidecarsets")
+            {
+                let events = std::mem::replace(events, Box::pin(futures::stream::empty()));
                 let number = opened.fetch_add(1, Ordering::Relaxed) + 1;
-                through(&mut answer, |events| {
-                    events.then(move |event| {
-                        let mut silent = silent.clone();
-                        async move {
-                            // No event is there at once: not the first of a new watch either.
-                            tokio::time::sleep(Duration::from_millis(5)).await;
-                            silent.wait_for(|silent| *silent < number).await.unwrap();
-                            event
-                        }
-                    })
+                let heard = events.then(move |event| {
+                    let mut silent = silent.clone();
+                    async move {
+                        // No event is there at once: not the first of a new watch either.
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        silent.wait_for(|silent| *silent < number).await.unwrap();
+                        event
+                    }
                 });
+                *answer.body_mut() = ResponseBody::Stream(Box::pin(heard));
             }
             Ok::<_, Infallible>(answer)
         }
     });
-    let mut options = door_options(world);
-    options.writes = LimitOptions {
-        start: 1.0,
-        max: 1.0,
-        ..LimitOptions::default()
+    let options = DoorOptions {
+        seed: Some(7),
+        stall_timeout: None,
+        observer: world.metrics.clone(),
+        writes: LimitOptions {
+            start: 1.0,
+            max: 1.0,
+            ..LimitOptions::default()
+        },
+        ..DoorOptions::default()
     };
     (Door::in_process_with(service, options), line)
 }
 
 /// An upgrade of which a quarter is done.
 async fn in_mid_upgrade() -> (World, Line) {
-    let mut line = None;
-    let slow = |world: &World| {
-        let (door, told) = slow_door(world);
-        line = Some(told);
-        door
-    };
-    let world = World::filled_by_operator_at(slow, PODS).await;
-    let line = line.unwrap();
+    in_mid_upgrade_with(Duration::ZERO).await
+}
+
+async fn in_mid_upgrade_with(reading: Duration) -> (World, Line) {
+    let mut world = World::empty().await;
+    let quick = world.door.clone();
+    let (door, line) = slow_door(&world, reading);
+    world.door = door;
+    world.operate().await;
+    world.door = quick;
+    world.create_set("web", json!("100%")).await;
+    let names: Vec<String> = (0..PODS).map(|i| format!("p{i:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.create_pods("web", &names).await;
     world.set_image("web", "side:2").await;
     world
         .until("a quarter is upgraded", async |_| {
@@ -143,4 +159,18 @@ async fn a_watch_that_does_not_tell_of_a_change_is_begun_anew() {
             (w.upgraded("side:2").await.len() == PODS).then_some(())
         })
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_do_not_wait_for_readings_of_a_server_that_takes_its_time() {
+    let (world, line) = in_mid_upgrade_with(Duration::from_millis(300)).await;
+    world
+        .until("all are upgraded", async |w| {
+            (w.upgraded("side:2").await.len() == PODS).then_some(())
+        })
+        .await;
+    let sent = line.sent();
+    let gaps = sent.windows(2).map(|pair| pair[1] - pair[0]);
+    let longest = gaps.max().unwrap();
+    assert!(longest <= Duration::from_millis(25), "{longest:?}");
 }
