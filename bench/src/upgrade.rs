@@ -185,7 +185,7 @@ async fn by_bare_client(
     Ok(round)
 }
 
-/// Waits until the nodes have nothing to write any more.
+/// Waits until the nodes have nothing to write any more, nor the operator: it marks pods after it has moved them.
 async fn quiet(fleet: &Fleet) -> Result<(), BenchError> {
     let deadline = Instant::now() + Duration::from_secs(300);
     loop {
@@ -194,12 +194,14 @@ async fn quiet(fleet: &Fleet) -> Result<(), BenchError> {
         let busy = audit
             .read()?
             .iter()
-            .any(|a| a.is_by(NODES_AGENT) && a.what() == "pods/status");
+            .any(|a| a.is_by(NODES_AGENT) && a.what() == "pods/status" || is_written_by_operator(a));
         if !busy {
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(BenchError::Setup("the nodes never came to rest".to_owned()));
+            return Err(BenchError::Setup(
+                "the nodes or the operator never came to rest".to_owned(),
+            ));
         }
     }
 }
@@ -209,6 +211,10 @@ fn last_answer(asked: &[Asked], agent: &str) -> jiff::Timestamp {
         .iter()
         .filter(|a| a.is_by(agent) && is_of_pod(a) && a.succeeded());
     of_pods.map(|a| a.stage_timestamp).max().unwrap_or_default()
+}
+
+fn is_written_by_operator(asked: &Asked) -> bool {
+    asked.is_by(operator_process::AGENT) && is_of_pod(asked)
 }
 
 fn is_of_pod(asked: &Asked) -> bool {

@@ -7,7 +7,7 @@ use clap::Args;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::{WatchStreamExt as _, reflector, watcher};
+use kube::runtime::{reflector, watcher};
 
 use crate::BenchError;
 
@@ -29,7 +29,8 @@ pub async fn run(args: &ReflectorArgs) -> Result<(), BenchError> {
     let client = kube::Client::try_from(config).map_err(|e| setup(&e))?;
     let (store, writer) = reflector::store::<Pod>();
     let events = watcher(kube::Api::<Pod>::all(client), watcher::Config::default());
-    let mut events = pin!(reflector::reflector(writer, events).applied_objects());
+    // Every event, not only objects: the store shows a first list when that list ends.
+    let mut events = pin!(reflector::reflector(writer, events));
     let mut said = false;
     while let Some(event) = events.next().await {
         if let Err(error) = event {
