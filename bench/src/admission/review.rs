@@ -2,16 +2,34 @@
 
 use serde_json::{Value, json};
 
-/// A review as the API server sends it: with defaults and a service account's volume.
+/// A review as the API server sends it: with defaults, a service account's volume and the fields that its creator
+/// manages.
 pub fn review() -> Value {
     let token = json!({"name": "kube-api-access-8xq2z", "projected": {"defaultMode": 420, "sources": [
         {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
         {"downwardAPI": {"items": [{"path": "namespace",
             "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}}]}});
+    let of_metadata = json!({"f:generateName": {}, "f:labels": {".": {}, "f:app": {}, "f:pod-template-hash": {}},
+        "f:ownerReferences": {".": {}, "k:{\"uid\":\"6d0b1d2e-6f0a-4a63-9d2e-0d6c43c52f4e\"}": {}}});
+    let of_container = json!({".": {}, "f:name": {}, "f:image": {}, "f:imagePullPolicy": {},
+        "f:env": {".": {}, "k:{\"name\":\"MODE\"}": {".": {}, "f:name": {}, "f:value": {}},
+            "k:{\"name\":\"TZ\"}": {".": {}, "f:name": {}, "f:value": {}}},
+        "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {},
+            "f:protocol": {}}},
+        "f:resources": {".": {}, "f:limits": {".": {}, "f:memory": {}},
+            "f:requests": {".": {}, "f:cpu": {}, "f:memory": {}}},
+        "f:readinessProbe": {".": {}, "f:failureThreshold": {}, "f:periodSeconds": {}, "f:successThreshold": {},
+            "f:timeoutSeconds": {}, "f:httpGet": {".": {}, "f:path": {}, "f:port": {}, "f:scheme": {}}},
+        "f:terminationMessagePath": {}, "f:terminationMessagePolicy": {}});
+    let managed = json!([{"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1",
+        "time": "2026-11-21T20:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": of_metadata, "f:spec": {
+            "f:containers": {"k:{\"name\":\"app\"}": of_container}, "f:dnsPolicy": {}, "f:enableServiceLinks": {},
+            "f:restartPolicy": {}, "f:schedulerName": {}, "f:securityContext": {},
+            "f:terminationGracePeriodSeconds": {}}}}]);
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"generateName": "bench-5d89bdfbf9-", "namespace": "default",
+        "metadata": {"generateName": "bench-5d89bdfbf9-", "namespace": "default", "managedFields": managed,
             "labels": {"app": "bench", "pod-template-hash": "5d89bdfbf9"},
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "bench-5d89bdfbf9",
                 "uid": "6d0b1d2e-6f0a-4a63-9d2e-0d6c43c52f4e", "controller": true, "blockOwnerDeletion": true}]},

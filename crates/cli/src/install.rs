@@ -7,7 +7,6 @@ use std::process::{Command, ExitStatus};
 use include_dir::{Dir, include_dir};
 
 use crate::args::{Image, InstallArgs};
-use crate::output::answer;
 
 static CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../charts/tidegate");
 
@@ -23,10 +22,7 @@ pub enum InstallError {
          tidegate install --dry-run | kubectl apply -f -"
     )]
     NoHelm,
-    #[error(
-        "helm could not install the chart ({0}); what it says stands above. Is the cluster reachable? Where OpenKruise \
-         is installed, the CustomResourceDefinition is its own: use --take-over"
-    )]
+    #[error("helm could not install the chart ({0}); what it says stands above. Is the cluster reachable?")]
     Helm(ExitStatus),
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
@@ -34,10 +30,8 @@ pub enum InstallError {
 
 pub fn run(args: &InstallArgs) -> Result<(), InstallError> {
     if args.dry_run {
-        return answer(render(args)).map_err(|source| InstallError::Io {
-            what: "printing the YAML".to_owned(),
-            source,
-        });
+        print!("{}", render(args));
+        return Ok(());
     }
     install(args, &[])
 }
@@ -67,8 +61,7 @@ fn render(args: &InstallArgs) -> String {
 
 fn helm(args: &InstallArgs, chart: &Path, values: &[&str]) -> Result<(), InstallError> {
     let mut helm = Command::new("helm");
-    // What an earlier install was given stays, whatever this one is given: a CRD that is Kruise's above all.
-    helm.args(["upgrade", "--install", "--reset-then-reuse-values", "tidegate"])
+    helm.args(["upgrade", "--install", "tidegate"])
         .arg(chart)
         .args(values);
     helm.args([

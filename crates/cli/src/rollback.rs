@@ -11,7 +11,6 @@ use workload::sidecarset::revision::{Revision, data};
 
 use crate::args::RollbackArgs;
 use crate::change::{ChangeError, patch_spec};
-use crate::output::say;
 
 const HASH_ANNOTATION: &str = "kruise.io/sidecarset-hash";
 const REVISION_LABEL: &str = "kruise.io/sidecarset-name";
@@ -36,9 +35,9 @@ pub async fn rollback(door: &Door, args: &RollbackArgs) -> Result<(), ChangeErro
     let revisions = revisions(door, name).await?;
     let target = choose(&set, name, &revisions, args.to_revision)?;
     let plan = Plan::make(name, &set, target)?;
-    say!("{}", plan.describe(&count_pods(door, name).await?).trim_end());
+    print!("{}", plan.describe(&count_pods(door, name).await?));
     for manager in other_owners(&found) {
-        say!(
+        println!(
             "warning: {manager} owns fields of spec; where that is a GitOps tool, it will put back what it has in \
              its source: change it there as well"
         );
@@ -53,7 +52,7 @@ pub async fn rollback(door: &Door, args: &RollbackArgs) -> Result<(), ChangeErro
         &json!({"spec": plan.spec}),
     )
     .await?;
-    say!("sidecarset/{name} rolled back to revision {}", plan.revision);
+    println!("sidecarset/{name} rolled back to revision {}", plan.revision);
     Ok(())
 }
 async fn revisions(door: &Door, name: &str) -> Result<Vec<Revision>, ChangeError> {

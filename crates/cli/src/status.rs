@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use crate::args::{Output, StatusArgs};
 use crate::clock::SystemClock;
-use crate::output::{answer, line};
 use crate::status_view::StatusView;
 
 /// How often the seconds in a wait are counted on while nothing changes.
@@ -23,28 +22,29 @@ pub async fn run(args: StatusArgs) -> Result<(), Box<dyn Error>> {
     let name = args.target.target.name;
     let object = door.get(&SIDECAR_SETS, None, &name).await?;
     if args.output == Some(Output::Json) {
-        return Ok(answer(format_args!("{object:#}\n"))?);
+        println!("{object:#}");
+        return Ok(());
     }
     if args.watch {
-        let mut done = |view: &StatusView, read: bool| view.done || !read;
+        let mut done = |view: &StatusView| view.done;
         tokio::select! {
             outcome = watch_until(&door, &name, &mut done) => return outcome,
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
     let view = StatusView::of(&object, SystemClock.now());
-    let mut text = format!("sidecarset/{name}  {}\n", bar_text(&view));
+    println!("sidecarset/{name}  {}", bar_text(&view));
     for line in view.lines() {
-        text += &format!("  {line}\n");
+        println!("  {line}");
     }
-    Ok(answer(text)?)
+    Ok(())
 }
 
-/// Redraws until `reached` says so, which is also told whether anybody reads what is drawn.
+/// Redraws until `reached` says so.
 pub async fn watch_until(
     door: &Door,
     name: &str,
-    reached: &mut (dyn FnMut(&StatusView, bool) -> bool + Send),
+    reached: &mut (dyn FnMut(&StatusView) -> bool + Send),
 ) -> Result<(), Box<dyn Error>> {
     let scope = WatchScope {
         field_selector: Some(format!("metadata.name={name}")),
@@ -59,8 +59,8 @@ pub async fn watch_until(
             return Err(format!("sidecarset/{name} is gone").into());
         };
         let view = StatusView::of(&whole.0, SystemClock.now());
-        let read = drawing.draw(&view);
-        if reached(&view, read) {
+        drawing.draw(&view);
+        if reached(&view) {
             drawing.finish();
             return Ok(());
         }
@@ -111,12 +111,14 @@ impl Drawing {
         Self { bars, progress, text }
     }
 
-    fn draw(&self, view: &StatusView) -> bool {
+    fn draw(&self, view: &StatusView) {
         self.progress.set_length(view.matched.max(1));
         self.progress.set_position(view.updated_ready.min(view.matched));
         let lines: Vec<String> = view.lines().iter().map(|l| format!("  {l}")).collect();
         self.text.set_message(lines.join("\n"));
-        !self.bars.is_hidden() || line(format_args!("{} {}", bar_text(view), view.waits.join("; ")))
+        if self.bars.is_hidden() {
+            println!("{} {}", bar_text(view), view.waits.join("; "));
+        }
     }
 
     fn finish(&self) {

@@ -3,7 +3,6 @@
 use testbed::{Bed, BedOptions, TestbedError};
 
 use crate::args::TestbedCommand;
-use crate::output::say;
 
 pub fn run(command: &TestbedCommand) -> Result<(), TestbedError> {
     match command {
@@ -14,7 +13,7 @@ pub fn run(command: &TestbedCommand) -> Result<(), TestbedError> {
                 ..BedOptions::default()
             };
             let bed = Bed::up(&options, &mut |line| eprintln!("{line}"))?;
-            say!("{}", bed.kubeconfig().display());
+            println!("{}", bed.kubeconfig().display());
         }
         TestbedCommand::Down => Bed::down(&Bed::default_dir())?,
     }

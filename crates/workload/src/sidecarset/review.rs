@@ -1,6 +1,7 @@
 //! Reviews in, answers out, as bytes: what our webhooks say, whatever they are sent.
 mod conversion;
 mod envelope;
+mod object;
 
 use super::inject::{Denied, InjectInput, inject, matching};
 use super::prepare::PreparedSidecarSet;

@@ -192,9 +192,9 @@ struct WireRequest {
     namespace: String,
     #[serde(default, deserialize_with = "null_default")]
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::object::object")]
     object: Value,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::object::object")]
     old_object: Value,
     #[serde(default, deserialize_with = "null_default")]
     dry_run: bool,
