@@ -68,7 +68,7 @@ pub struct OperatorArgs {
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// The operator's own namespace: revisions, lease, certificates
-    #[arg(long, default_value = "tidegate-system")]
+    #[arg(long, default_value = "tidegate-system", value_parser = parse_namespace)]
     pub namespace: String,
     /// Where admission requests are answered
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:9443")]
@@ -91,7 +91,8 @@ pub struct OperatorArgs {
     #[arg(
         long = "exclude-namespace",
         value_name = "NAMESPACE",
-        default_value = "kube-system"
+        default_value = "kube-system",
+        value_parser = parse_excluded
     )]
     pub excluded: Vec<String>,
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
@@ -188,7 +189,8 @@ pub struct InstallArgs {
     /// The way back: Kruise runs the SidecarSets again, and our operator stands by
     #[arg(long, conflicts_with = "take_over")]
     pub give_back: bool,
-    #[arg(long, default_value = "tidegate-system")]
+    /// The operator's namespace; made where it is missing
+    #[arg(long, default_value = "tidegate-system", value_parser = parse_namespace)]
     pub namespace: String,
     /// Image of the operator, REPOSITORY:TAG [default: the chart's]
     #[arg(long, value_name = "IMAGE", value_parser = parse_image)]
@@ -208,10 +210,14 @@ pub struct Image {
 }
 
 fn parse_image(text: &str) -> Result<Image, String> {
+    let odd = |letter: char| letter.is_whitespace() || letter == '"' || letter == ',';
     // A colon before a slash belongs to the registry's port.
     match text.rsplit_once(':') {
         Some((repository, tag))
-            if !repository.is_empty() && !tag.is_empty() && !tag.contains(['/', '@', '"']) =>
+            if !repository.is_empty()
+                && !tag.is_empty()
+                && !tag.contains(['/', '@'])
+                && !text.contains(odd) =>
         {
             Ok(Image {
                 repository: repository.to_owned(),
@@ -219,6 +225,28 @@ fn parse_image(text: &str) -> Result<Image, String> {
             })
         }
         _ => Err("expected REPOSITORY:TAG".to_owned()),
+    }
+}
+
+/// A name of a namespace; the whole message where it is none.
+fn parse_namespace(text: &str) -> Result<String, String> {
+    let plain = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends = |end: Option<&u8>| end.is_some_and(|&letter| plain(letter));
+    let inside = bytes.iter().all(|&letter| plain(letter) || letter == b'-');
+    if ends(bytes.first()) && ends(bytes.last()) && inside && bytes.len() <= 63 {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace is at most 63 of a-z, 0-9 and -, with a letter or digit at both ends".to_owned())
+    }
+}
+
+/// Nothing excludes none.
+fn parse_excluded(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Ok(String::new())
+    } else {
+        parse_namespace(text)
     }
 }
 
@@ -279,7 +307,15 @@ mod tests {
             (&*image.repository, &*image.tag),
             ("registry:5000/tidegate/tidegate", "0.2.0")
         );
-        for wrong in ["tidegate", "registry:5000/tidegate", ":1", "tidegate:", ""] {
+        for wrong in [
+            "tidegate",
+            "registry:5000/tidegate",
+            ":1",
+            "tidegate:",
+            "",
+            "a b:1",
+            "a,b=c:1",
+        ] {
             assert!(parse_image(wrong).is_err(), "{wrong}");
         }
     }

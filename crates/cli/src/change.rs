@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use workload::upgrade::FAILURES_FORGIVEN;
 
 use crate::clock::SystemClock;
+use crate::output::say;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
@@ -51,20 +52,20 @@ pub async fn set_paused(door: &Door, name: &str, paused: bool) -> Result<(), Cha
     let failed = waiting.and_then(|all| all.iter().find(|w| w["reason"] == "FailureThreshold"));
     let forgiven = failed.filter(|_| !paused);
     if is_paused.unwrap_or_default() == paused && forgiven.is_none() {
-        println!("sidecarset/{name} was {done} already");
+        say!("sidecarset/{name} was {done} already");
         return Ok(());
     }
     let mut patch = json!({"spec": {"updateStrategy": {"paused": paused}}});
     if let Some(failed) = forgiven {
         let until = SystemClock.now().to_string();
         patch["metadata"] = json!({"annotations": {FAILURES_FORGIVEN: until}});
-        println!(
+        say!(
             "forgiving what stopped it: {} failed; each pod that fails from now on counts again",
             failed["failed"]
         );
     }
     patch_spec(door, name, &found["metadata"]["generation"], &patch).await?;
-    println!("sidecarset/{name} {done}");
+    say!("sidecarset/{name} {done}");
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus};
 use include_dir::{Dir, include_dir};
 
 use crate::args::{Image, InstallArgs};
+use crate::output::answer;
 
 static CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../charts/tidegate");
 
@@ -22,7 +23,10 @@ pub enum InstallError {
          tidegate install --dry-run | kubectl apply -f -"
     )]
     NoHelm,
-    #[error("helm could not install the chart ({0}); what it says stands above. Is the cluster reachable?")]
+    #[error(
+        "helm could not install the chart ({0}); what it says stands above. Is the cluster reachable? Where OpenKruise \
+         is installed, the CustomResourceDefinition is its own: use --take-over"
+    )]
     Helm(ExitStatus),
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
@@ -30,8 +34,10 @@ pub enum InstallError {
 
 pub fn run(args: &InstallArgs) -> Result<(), InstallError> {
     if args.dry_run {
-        print!("{}", render(args));
-        return Ok(());
+        return answer(render(args)).map_err(|source| InstallError::Io {
+            what: "printing the YAML".to_owned(),
+            source,
+        });
     }
     install(args, &[])
 }
@@ -61,7 +67,8 @@ fn render(args: &InstallArgs) -> String {
 
 fn helm(args: &InstallArgs, chart: &Path, values: &[&str]) -> Result<(), InstallError> {
     let mut helm = Command::new("helm");
-    helm.args(["upgrade", "--install", "tidegate"])
+    // What an earlier install was given stays, whatever this one is given: a CRD that is Kruise's above all.
+    helm.args(["upgrade", "--install", "--reset-then-reuse-values", "tidegate"])
         .arg(chart)
         .args(values);
     helm.args([

@@ -1,10 +1,12 @@
 //! `tidegate`, also as `kubectl tidegate`.
+#![deny(clippy::print_stdout)] // See `output`.
 mod args;
 mod change;
 mod clock;
 mod failure;
 mod install;
 mod operator;
+mod output;
 mod plugin;
 mod rollback;
 mod sample;
@@ -16,7 +18,6 @@ mod testbed_command;
 mod up;
 
 use std::error::Error;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,8 +60,9 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Install(args) => Ok(install::run(&args)?),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
+            Ok(output::answer(String::from_utf8_lossy(&script))?)
         }
         Command::Man { dir } => man_pages(&dir),
         Command::Up(args) => asynchronous(up::run(args)),
@@ -122,6 +124,5 @@ fn man_pages(dir: &Path) -> Result<(), Box<dyn Error>> {
     let failed = |error: std::io::Error| format!("writing to {}: {error}", dir.display());
     std::fs::create_dir_all(dir).map_err(failed)?;
     clap_mangen::generate_to(Cli::command(), dir).map_err(failed)?;
-    writeln!(std::io::stdout(), "{}", dir.display())?;
-    Ok(())
+    Ok(output::answer(format_args!("{}\n", dir.display()))?)
 }

@@ -2,10 +2,11 @@
 //! come next. Both are this program under another name.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::Path;
 
 use clap_complete::engine::complete;
+
+use crate::output::answer;
 
 /// The name we were called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,15 +36,15 @@ const NO_FILES: &str = ":4";
 pub fn print_completions(mut command: clap::Command, arguments: Vec<OsString>) -> std::io::Result<()> {
     let last = arguments.len().saturating_sub(1);
     let candidates = complete(&mut command, arguments, last, None)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = String::new();
     for candidate in candidates {
         let value = candidate.get_value().to_string_lossy();
         match candidate.get_help() {
-            Some(help) => writeln!(out, "{value}\t{help}")?,
-            None => writeln!(out, "{value}")?,
+            Some(help) => out += &format!("{value}\t{help}\n"),
+            None => out += &format!("{value}\n"),
         }
     }
-    writeln!(out, "{NO_FILES}")
+    answer(out + NO_FILES + "\n")
 }
 
 #[cfg(test)]

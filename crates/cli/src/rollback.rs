@@ -11,6 +11,7 @@ use workload::sidecarset::revision::{Revision, data};
 
 use crate::args::RollbackArgs;
 use crate::change::{ChangeError, patch_spec};
+use crate::output::say;
 
 const HASH_ANNOTATION: &str = "kruise.io/sidecarset-hash";
 const REVISION_LABEL: &str = "kruise.io/sidecarset-name";
@@ -35,9 +36,9 @@ pub async fn rollback(door: &Door, args: &RollbackArgs) -> Result<(), ChangeErro
     let revisions = revisions(door, name).await?;
     let target = choose(&set, name, &revisions, args.to_revision)?;
     let plan = Plan::make(name, &set, target)?;
-    print!("{}", plan.describe(&count_pods(door, name).await?));
+    say!("{}", plan.describe(&count_pods(door, name).await?).trim_end());
     for manager in other_owners(&found) {
-        println!(
+        say!(
             "warning: {manager} owns fields of spec; where that is a GitOps tool, it will put back what it has in \
              its source: change it there as well"
         );
@@ -52,7 +53,7 @@ pub async fn rollback(door: &Door, args: &RollbackArgs) -> Result<(), ChangeErro
         &json!({"spec": plan.spec}),
     )
     .await?;
-    println!("sidecarset/{name} rolled back to revision {}", plan.revision);
+    say!("sidecarset/{name} rolled back to revision {}", plan.revision);
     Ok(())
 }
 async fn revisions(door: &Door, name: &str) -> Result<Vec<Revision>, ChangeError> {

@@ -9,6 +9,7 @@ use cluster::{Cache, Door, PatchKind, Resource, WatchScope};
 use serde_json::{Value, json};
 
 use crate::change;
+use crate::output::say;
 use crate::status::{self, Whole};
 
 const WORKLOAD: &str = include_str!("../../../examples/sample/workload.yaml");
@@ -21,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn run(door: &Door, kubeconfig: &Path) -> Result<(), Box<dyn Error>> {
     let kubeconfig = kubeconfig.display();
     if door.get(&SIDECAR_SETS, None, NAME).await.is_ok() {
-        println!("the sample is there already: tidegate status sidecarset/{NAME} --kubeconfig {kubeconfig}");
+        say!("the sample is there already: tidegate status sidecarset/{NAME} --kubeconfig {kubeconfig}");
         return Ok(());
     }
-    println!("sample: SidecarSet {NAME} and a Deployment of 30 pods in namespace demo");
+    say!("sample: SidecarSet {NAME} and a Deployment of 30 pods in namespace demo");
     webhooks(door, "sidecarsets").await?;
     apply(door, SIDECAR_SET).await?;
     // A pod made before the API server knows of our webhook would run without the sidecar.
@@ -34,7 +35,7 @@ pub async fn run(door: &Door, kubeconfig: &Path) -> Result<(), Box<dyn Error>> {
         view.matched >= 30 && view.ready >= 30
     })
     .await?;
-    println!("\nsample: image v1 -> v2, partition 50%, at most 10% unavailable");
+    say!("\nsample: image v1 -> v2, partition 50%, at most 10% unavailable");
     set(
         door,
         json!({"spec": {"containers": [sidecar("tidegate/sidecar:v2")?]}}),
@@ -44,13 +45,13 @@ pub async fn run(door: &Door, kubeconfig: &Path) -> Result<(), Box<dyn Error>> {
         view.updated_ready * 2 >= view.matched
     })
     .await?;
-    println!("\nsample: partition 0: the other half follows");
+    say!("\nsample: partition 0: the other half follows");
     set(door, json!({"spec": {"updateStrategy": {"partition": 0}}})).await?;
     until(door, "all of them", &mut |view| {
         view.updated_ready >= view.matched && view.matched > 0
     })
     .await?;
-    println!("\nsample: done. Try: tidegate rollback sidecarset/{NAME} --kubeconfig {kubeconfig}");
+    say!("\nsample: done. Try: tidegate rollback sidecarset/{NAME} --kubeconfig {kubeconfig}");
     Ok(())
 }
 
@@ -59,8 +60,8 @@ async fn until(
     what: &str,
     reached: &mut (dyn FnMut(&crate::status_view::StatusView) -> bool + Send),
 ) -> Result<(), Box<dyn Error>> {
-    println!("sample: waiting for {what}");
-    status::watch_until(door, NAME, &mut |view| view.current && reached(view)).await
+    say!("sample: waiting for {what}");
+    status::watch_until(door, NAME, &mut |view, _| view.current && reached(view)).await
 }
 
 /// Waits until the API server would ask the operator about these objects.

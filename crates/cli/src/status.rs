@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::args::{Output, StatusArgs};
 use crate::clock::SystemClock;
+use crate::output::{answer, line};
 use crate::status_view::StatusView;
 
 /// How often the seconds in a wait are counted on while nothing changes.
@@ -22,29 +23,28 @@ pub async fn run(args: StatusArgs) -> Result<(), Box<dyn Error>> {
     let name = args.target.target.name;
     let object = door.get(&SIDECAR_SETS, None, &name).await?;
     if args.output == Some(Output::Json) {
-        println!("{object:#}");
-        return Ok(());
+        return Ok(answer(format_args!("{object:#}\n"))?);
     }
     if args.watch {
-        let mut done = |view: &StatusView| view.done;
+        let mut done = |view: &StatusView, read: bool| view.done || !read;
         tokio::select! {
             outcome = watch_until(&door, &name, &mut done) => return outcome,
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
     let view = StatusView::of(&object, SystemClock.now());
-    println!("sidecarset/{name}  {}", bar_text(&view));
+    let mut text = format!("sidecarset/{name}  {}\n", bar_text(&view));
     for line in view.lines() {
-        println!("  {line}");
+        text += &format!("  {line}\n");
     }
-    Ok(())
+    Ok(answer(text)?)
 }
 
-/// Redraws until `reached` says so.
+/// Redraws until `reached` says so, which is also told whether anybody reads what is drawn.
 pub async fn watch_until(
     door: &Door,
     name: &str,
-    reached: &mut (dyn FnMut(&StatusView) -> bool + Send),
+    reached: &mut (dyn FnMut(&StatusView, bool) -> bool + Send),
 ) -> Result<(), Box<dyn Error>> {
     let scope = WatchScope {
         field_selector: Some(format!("metadata.name={name}")),
@@ -59,8 +59,8 @@ pub async fn watch_until(
             return Err(format!("sidecarset/{name} is gone").into());
         };
         let view = StatusView::of(&whole.0, SystemClock.now());
-        drawing.draw(&view);
-        if reached(&view) {
+        let read = drawing.draw(&view);
+        if reached(&view, read) {
             drawing.finish();
             return Ok(());
         }
@@ -111,14 +111,12 @@ impl Drawing {
         Self { bars, progress, text }
     }
 
-    fn draw(&self, view: &StatusView) {
+    fn draw(&self, view: &StatusView) -> bool {
         self.progress.set_length(view.matched.max(1));
         self.progress.set_position(view.updated_ready.min(view.matched));
         let lines: Vec<String> = view.lines().iter().map(|l| format!("  {l}")).collect();
         self.text.set_message(lines.join("\n"));
-        if self.bars.is_hidden() {
-            println!("{} {}", bar_text(view), view.waits.join("; "));
-        }
+        !self.bars.is_hidden() || line(format_args!("{} {}", bar_text(view), view.waits.join("; ")))
     }
 
     fn finish(&self) {

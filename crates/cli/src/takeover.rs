@@ -1,15 +1,21 @@
 //! `tidegate install --take-over` and `--give-back`: SidecarSets handed over between Kruise and our operator.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use cluster::Door;
 use cluster::resource::MUTATING_WEBHOOK_CONFIGURATIONS;
-use operators::takeover::{Mover, MoverOptions};
-use workload::takeover::{Direction, Mode, Plan};
+use operators::takeover::{MoveError, Mover, MoverOptions};
+use workload::takeover::{Direction, Mode, Plan, Step};
 
 use crate::args::InstallArgs;
 use crate::install;
+use crate::output::{answer, say};
+
+/// One step may take minutes: a rollout is waited for.
+const STILL_EVERY: Duration = Duration::from_secs(10);
 
 pub async fn run(door: &Door, args: InstallArgs) -> Result<(), Box<dyn Error>> {
     let direction = if args.give_back {
@@ -21,24 +27,50 @@ pub async fn run(door: &Door, args: InstallArgs) -> Result<(), Box<dyn Error>> {
     let installed = is_installed(door, &options).await?;
     let mut mover = Mover::new(door.clone(), options);
     let plan = mover.plan(direction).await?;
-    print!("{}", describe(&plan));
+    answer(describe(&plan))?;
+    let missing = direction == Direction::TakeOver && !installed;
+    if missing && plan.refusals.is_empty() {
+        say!("\nOur operator is not in the cluster yet: Helm installs it first. It stands by.");
+    }
     if args.dry_run {
         return Ok(());
     }
     if !plan.refusals.is_empty() {
         return Err("nothing was changed: see above what is in the way".into());
     }
-    if direction == Direction::TakeOver && !installed {
-        println!("\nOur operator is not in the cluster yet: Helm installs it. It stands by.");
+    if plan.steps.is_empty() {
+        return Ok(());
+    }
+    if missing {
         tokio::task::spawn_blocking(move || install::beside_kruise(&args)).await??;
     }
-    println!();
-    let mode = plan.mode;
-    mover
-        .run(&plan, |step| println!("done: {}", step.describe(mode)))
-        .await?;
-    println!("{}", closing(direction, mode));
+    say!("");
+    go(&mut mover, &plan).await?;
+    say!("{}", closing(direction, plan.mode));
     Ok(())
+}
+
+/// Takes the steps, says each when it is done, and now and then which one is under way.
+async fn go(mover: &mut Mover, plan: &Plan) -> Result<(), MoveError> {
+    let done = Cell::new(0);
+    let tell = |step: Step| {
+        say!("done: {}", step.describe(plan.mode));
+        if let Some(at) = plan.steps.iter().position(|s| *s == step) {
+            done.set(at + 1);
+        }
+    };
+    let still = async {
+        loop {
+            tokio::time::sleep(STILL_EVERY).await;
+            if let Some(step) = plan.steps.get(done.get()) {
+                say!("under way: {}", step.describe(plan.mode));
+            }
+        }
+    };
+    tokio::select! {
+        outcome = mover.run(plan, tell) => outcome,
+        () = still => Ok(()),
+    }
 }
 
 async fn is_installed(door: &Door, options: &MoverOptions) -> Result<bool, cluster::ApiError> {
@@ -84,7 +116,12 @@ fn describe(plan: &Plan) -> String {
     match plan.steps.as_slice() {
         [] => out.push_str("Nothing is left to do.\n"),
         steps => {
-            let _ = writeln!(out, "Steps:");
+            let once = if plan.refusals.is_empty() {
+                ""
+            } else {
+                ", once nothing is in the way"
+            };
+            let _ = writeln!(out, "Steps{once}:");
             for (n, step) in steps.iter().enumerate() {
                 let _ = writeln!(out, "  {:>2}. {}", n + 1, step.describe(plan.mode));
             }
@@ -111,7 +148,6 @@ fn closing(direction: Direction, mode: Mode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use workload::takeover::Step;
     use workload::takeover::kinds::{Fate, InUse};
 
     #[test]

@@ -3,6 +3,7 @@
 use testbed::{Bed, BedOptions, TestbedError};
 
 use crate::args::TestbedCommand;
+use crate::output::say;
 
 pub fn run(command: &TestbedCommand) -> Result<(), TestbedError> {
     match command {
@@ -13,7 +14,7 @@ pub fn run(command: &TestbedCommand) -> Result<(), TestbedError> {
                 ..BedOptions::default()
             };
             let bed = Bed::up(&options, &mut |line| eprintln!("{line}"))?;
-            println!("{}", bed.kubeconfig().display());
+            say!("{}", bed.kubeconfig().display());
         }
         TestbedCommand::Down => Bed::down(&Bed::default_dir())?,
     }

@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{LogFormat, UpArgs};
+use crate::output::say;
 use crate::telemetry::Telemetry;
-use crate::{operator, sample};
+use crate::{failure, operator, sample};
 
 const NAMESPACE: &str = "tidegate-system";
 
@@ -53,7 +54,7 @@ async fn serve(args: UpArgs) -> Result<(), Box<dyn Error>> {
     let seed = args.seed.unwrap_or_else(rand::random);
     start_simulation(&server, &args, seed, &stop, &mut parts);
     start_operator(&server, &stop, &mut parts).await?;
-    println!(
+    say!(
         "ready: {url}, {} simulated nodes, seed {seed}; kubectl --kubeconfig {} get pods -A",
         args.nodes,
         args.kubeconfig.display()
@@ -62,7 +63,12 @@ async fn serve(args: UpArgs) -> Result<(), Box<dyn Error>> {
         let door = door(&server, UserInfo::admin(), "tidegate-sample");
         tokio::select! {
             () = stop.cancelled() => {}
-            outcome = sample::run(&door, &args.kubeconfig) => outcome?,
+            outcome = sample::run(&door, &args.kubeconfig) => {
+                // Somebody who deletes or changes the sample meanwhile still wants the cluster.
+                if let Err(error) = outcome {
+                    say!("\nsample: stopped: {}", failure::text(error.as_ref()));
+                }
+            }
             ended = parts.join_next() => return part_ended(ended),
         }
     }

@@ -3,14 +3,19 @@
 //! Needs root and a few Debian packages (testbed/install-packages.sh); elsewhere it says so in one line and passes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/input.rs"]
+mod input;
 #[path = "support/output.rs"]
 mod output;
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use cluster::{items, restarts};
+use input::given;
 use output::checked;
 use serde_json::Value;
 use testbed::{Bed, BedOptions};
@@ -170,19 +175,12 @@ impl Story {
 
     /// Restarts of one container in each pod.
     fn restarts(&self, container: &str) -> Vec<i64> {
-        let of_pod = |pod: &Value| {
-            let statuses = pod["status"]["containerStatuses"].as_array()?;
-            statuses.iter().find(|s| s["name"] == container)?["restartCount"].as_i64()
-        };
-        self.pods().iter().filter_map(of_pod).collect()
+        restarts(&self.pods(), container)
     }
 
     fn pods(&self) -> Vec<Value> {
         let list = self.kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "json"]);
-        serde_json::from_str::<Value>(&list).unwrap()["items"]
-            .as_array()
-            .unwrap()
-            .clone()
+        items(&list)
     }
 
     fn sidecar_set(&self) -> Value {
@@ -218,20 +216,8 @@ impl Story {
     }
 
     fn apply(&self, manifest: &str) {
-        let mut child = self
-            .bed
-            .kubectl()
-            .args(["apply", "-f", "-"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(manifest.as_bytes())
-            .unwrap();
-        assert!(child.wait().unwrap().success());
+        let arguments = ["apply", "-f", "-"];
+        checked(given(self.bed.kubectl().args(arguments), manifest), &arguments);
     }
 
     fn tidegate(&self, arguments: &[&str]) -> String {

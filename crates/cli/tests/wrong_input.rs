@@ -73,6 +73,15 @@ fn what_is_typed_wrong_is_said_before_anything_is_done() {
             ("testbed up --nodes 10", "10 is not in 1..=9"),
             ("install", "helm is not on PATH"),
             ("install --image x", "expected REPOSITORY:TAG"),
+            (
+                "install --dry-run --namespace Our_Own",
+                "a namespace is at most 63",
+            ),
+            ("operator --namespace -x", "unexpected argument '-x'"),
+            (
+                "operator --exclude-namespace kube/system",
+                "a namespace is at most 63",
+            ),
             ("install --take-over --give-back", "cannot be used with"),
             ("man /proc/nowhere", "writing to /proc/nowhere: "),
             ("pause sidecarset/x", "say which cluster with --kubeconfig"),
@@ -82,6 +91,61 @@ fn what_is_typed_wrong_is_said_before_anything_is_done() {
             ("pause sidecarset/x --kubeconfig dead --context other", "other"),
         ],
     );
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    let dir = scratch("unread");
+    for arguments in ["install --dry-run", "completion zsh", "man pages", "--help"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(arguments.split_whitespace())
+            .current_dir(&dir)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && text.is_empty(), "{arguments}: {text}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_sample_that_somebody_deletes_takes_no_cluster_with_it() {
+    let dir = scratch("sample");
+    let (_up, lines) = Up::with_lines(&dir, 1, &[]);
+    let delete = || {
+        let (file, options) = (dir.join("kubeconfig"), cluster::DoorOptions::default());
+        let gone = async {
+            let door = cluster::Door::from_kubeconfig(Some(&file), options)
+                .await
+                .unwrap();
+            let sets = &cluster::resource::SIDECAR_SETS;
+            door.delete(sets, None, "log-agent", &Default::default())
+                .await
+                .unwrap();
+            door.get(&cluster::resource::NAMESPACES, None, "default")
+                .await
+                .unwrap();
+        };
+        tokio::runtime::Runtime::new().unwrap().block_on(gone);
+    };
+    let mut stopped = false;
+    for line in lines.map_while(Result::ok) {
+        if line.contains("waiting for 30 pods") {
+            delete();
+        }
+        if line.starts_with("sample: stopped") {
+            assert!(line.contains("sidecarset/log-agent is gone"), "{line}");
+            stopped = true;
+            break;
+        }
+    }
+    assert!(stopped, "`tidegate up` ended with its sample");
+    let found = refusal(&dir, "status sidecarset/log-agent --kubeconfig kubeconfig");
+    assert!(found.contains("not found"), "the cluster still answers: {found}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
 

@@ -290,11 +290,12 @@ impl Operator {
     ) -> Result<impl Future<Output = ()> + use<>, OperatorError> {
         let ready = match self.options.listen {
             Some(address) => {
-                let server = AdmissionServer::new(
-                    self.admission.clone(),
-                    identity,
-                    AdmissionServerOptions::default(),
-                )?;
+                let mut options = AdmissionServerOptions::default();
+                if self.options.lease.is_none() {
+                    // There is no other that reviews could be led to meanwhile.
+                    options.linger = Duration::ZERO;
+                }
+                let server = AdmissionServer::new(self.admission.clone(), identity, options)?;
                 Some((server, health::listen(address).await?))
             }
             None => None,

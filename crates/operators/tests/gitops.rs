@@ -1,16 +1,19 @@
 //! A GitOps tool that holds the rendered chart against the cluster sees nothing to put back: what the operator fills in,
 //! authorities above all, is in no field of the chart; also after they changed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#[path = "support/server.rs"]
+mod server;
+
 use cluster::resource::{
     CUSTOM_RESOURCE_DEFINITIONS, MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, SECRETS,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
 };
-use cluster::{DeleteOptions, Door, DoorOptions};
+use cluster::{DeleteOptions, Door};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use testbed::{ApiServer, ApiServerOptions};
+use testbed::ApiServer;
 use tidegate_operators::{self as operators, Metrics, Options};
 
 /// The namespace that the rendered chart names.
@@ -19,15 +22,8 @@ const SLOW: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rendered_chart_never_differs_from_what_the_operator_made_of_it() {
-    let dir = std::env::temp_dir().join(format!("tidegate-gitops-{}", std::process::id()));
-    let options = ApiServerOptions::in_dir(&dir);
-    let server = tokio::task::spawn_blocking(move || ApiServer::start(&options))
-        .await
-        .unwrap()
-        .unwrap();
-    let door = Door::from_kubeconfig(Some(&server.kubeconfig()), DoorOptions::default())
-        .await
-        .unwrap();
+    let (server, _) = server::start("gitops").await;
+    let door = server::door(&server.kubeconfig()).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}});
     door.create(&NAMESPACES, None, &namespace).await.unwrap();
     kubectl(&server, &["apply", "--server-side", "--field-manager=gitops"]);

@@ -1,13 +1,18 @@
 //! The operator against a real API server: pods are injected by its webhook and upgraded in place, their kubelets
 //! played by the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-use cluster::resource::{NAMESPACES, PODS, SIDECAR_SETS};
-use cluster::{ApiError, Door, DoorOptions, PatchKind};
+#[path = "support/kubelet.rs"]
+mod kubelet;
+#[path = "support/server.rs"]
+mod server;
+
+use cluster::resource::{PODS, SIDECAR_SETS};
+use cluster::{ApiError, Door, PatchKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use testbed::{ApiServer, ApiServerOptions};
+use testbed::ApiServer;
 use tidegate_operators::{self as operators, Metrics, Options, Webhook};
 use tokio::sync::oneshot;
 
@@ -22,38 +27,21 @@ struct World {
 
 impl World {
     async fn start(name: &str) -> World {
-        let dir = std::env::temp_dir().join(format!("tidegate-operators-{name}-{}", std::process::id()));
-        let options = ApiServerOptions::in_dir(&dir);
-        let server = tokio::task::spawn_blocking(move || ApiServer::start(&options))
-            .await
-            .unwrap()
-            .unwrap();
-        let door = Door::from_kubeconfig(Some(&server.kubeconfig()), DoorOptions::default())
-            .await
-            .unwrap();
+        let (server, _) = server::start(&format!("operators-{name}")).await;
+        let door = server::door(&server.kubeconfig()).await;
+        server::create_namespace(&door, "apps", "default").await;
         let mut world = World {
             door,
             _server: server,
             stop: None,
             operator: None,
         };
-        let account = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}});
-        world.door.create(&NAMESPACES, None, &account).await.unwrap();
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": "apps"}});
-        let _ = world
-            .door
-            .create(&cluster::resource::SERVICE_ACCOUNTS, Some("apps"), &account)
-            .await;
         world.operate();
         world
     }
 
     fn operate(&mut self) {
-        // Free when we let go of it, and taken again at once.
-        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = server::free_port();
         let mut options = Options::new("tidegate-system");
         options.listen = Some(([127, 0, 0, 1], port).into());
         options.webhook = Webhook::Url(format!("https://127.0.0.1:{port}"));
@@ -132,22 +120,7 @@ impl World {
     /// A kubelet's turn: every container runs what the spec says.
     async fn kubelet(&self, name: &str, ready: bool) {
         let pod = self.door.get(&PODS, Some("apps"), name).await.unwrap();
-        let generation = pod["metadata"]["generation"].as_i64().unwrap();
-        let statuses: Vec<Value> = pod["spec"]["containers"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|c| {
-                let image = c["image"].as_str().unwrap();
-                json!({"name": c["name"], "image": image, "imageID": format!("{image}@sha256:{image}"),
-                    "containerID": format!("containerd://{}-{image}-{generation}", c["name"]), "ready": ready,
-                    "started": true, "restartCount": 0, "state": {"running": {}}})
-            })
-            .collect();
-        let status = if ready { "True" } else { "False" };
-        let patch = json!({"status": {"phase": "Running", "observedGeneration": generation,
-            "containerStatuses": statuses,
-            "conditions": [{"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+        let patch = kubelet::runs_its_spec(&pod, ready);
         self.door
             .patch(
                 &PODS,

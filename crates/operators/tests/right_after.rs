@@ -1,24 +1,18 @@
 //! Pods created right after their SidecarSet on a real API server, admitted by the replica that does not lead.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-use cluster::resource::{
-    LEASES, NAMESPACES, PODS, SERVICE_ACCOUNTS, SIDECAR_SETS, VALIDATING_WEBHOOK_CONFIGURATIONS,
-};
-use cluster::{Door, DoorOptions, PatchKind};
+#[path = "support/server.rs"]
+mod server;
+
+use cluster::resource::{LEASES, PODS, SIDECAR_SETS, VALIDATING_WEBHOOK_CONFIGURATIONS};
+use cluster::{Door, PatchKind};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use testbed::{ApiServer, ApiServerOptions};
 use tidegate_operators::{self as operators, Metrics, Options, Webhook};
 
 const ROUNDS: usize = 25;
 const AT_ONCE: usize = 4;
-
-fn free_port() -> u16 {
-    // Free when we let go of it, and taken again at once.
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    free.local_addr().unwrap().port()
-}
 
 /// `asked`: the port at which the API server asks, whoever listens there.
 fn operate(door: &Door, identity: &str, listen: u16, asked: u16) {
@@ -85,26 +79,13 @@ async fn sidecarset_then_pod(door: &Door, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_created_right_after_its_sidecarset_is_injected_by_a_replica_that_only_stands_by() {
-    let dir = std::env::temp_dir().join(format!("tidegate-right-after-{}", std::process::id()));
-    let options = ApiServerOptions::in_dir(&dir);
-    let server = tokio::task::spawn_blocking(move || ApiServer::start(&options));
-    let server = server.await.unwrap().unwrap();
-    let door = async || {
-        let kubeconfig = server.kubeconfig();
-        let door = Door::from_kubeconfig(Some(&kubeconfig), DoorOptions::default()).await;
-        door.unwrap()
-    };
+    let (server, dir) = server::start("right-after").await;
+    let door = async || server::door(&server.kubeconfig()).await;
     let user = door().await;
-    let apps = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}});
-    user.create(&NAMESPACES, None, &apps).await.unwrap();
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": {"name": "default", "namespace": "apps"}});
-    user.create(&SERVICE_ACCOUNTS, Some("apps"), &account)
-        .await
-        .unwrap();
+    server::create_namespace(&user, "apps", "default").await;
 
-    let asked = free_port();
-    operate(&door().await, "leads", free_port(), asked);
+    let asked = server::free_port();
+    operate(&door().await, "leads", server::free_port(), asked);
     until("one leads", async || {
         let lease = user
             .get(&LEASES, Some("tidegate-system"), "tidegate-operator")

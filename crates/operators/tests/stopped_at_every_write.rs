@@ -7,24 +7,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #[path = "stopped/history.rs"]
 mod history;
+#[path = "support/kubelet.rs"]
+mod kubelet;
 #[path = "stopped/proxy.rs"]
 mod proxy;
+#[path = "stopped/replica.rs"]
+mod replica;
+#[path = "support/server.rs"]
+mod server;
 
 use cluster::lease::Patience;
-use cluster::resource::{LEASES, NAMESPACES, PODS, SERVICE_ACCOUNTS, SIDECAR_SETS};
+use cluster::resource::{LEASES, PODS, SIDECAR_SETS};
 use cluster::{Door, DoorOptions, PatchKind};
 use history::History;
-use proxy::{Caught, Kept, Proxy};
+use proxy::{Caught, Kept};
+use replica::{Killed, Replica, balance, plain};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use testbed::{ApiServer, ApiServerOptions};
+use testbed::ApiServer;
 use tidegate_operators::{self as operators, Metrics, Options, Webhook};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 const LEASE: Duration = Duration::from_secs(2);
 const PODS_IN_ALL: usize = 6;
@@ -120,7 +125,7 @@ fn stops(writes: usize) -> Vec<Stop> {
 struct World {
     door: Door,
     history: History,
-    operators: Vec<Operator>,
+    replicas: Vec<Replica>,
     /// Where reviews are sent to: operators that run.
     awake: Arc<Mutex<Vec<SocketAddr>>>,
     image: usize,
@@ -131,38 +136,25 @@ struct World {
 
 impl World {
     async fn start() -> World {
-        let dir = std::env::temp_dir().join(format!("tidegate-stopped-{}", std::process::id()));
-        let options = ApiServerOptions::in_dir(&dir);
-        let server = tokio::task::spawn_blocking(move || ApiServer::start(&options))
-            .await
-            .unwrap()
-            .unwrap();
+        let (server, dir) = server::start("stopped").await;
         let (kubectl, api) = plain(&server);
-        let door = Door::from_kubeconfig(Some(&server.kubeconfig()), DoorOptions::default())
-            .await
-            .unwrap();
+        let door = server::door(&server.kubeconfig()).await;
         for name in ["apps", SYSTEM] {
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            door.create(&NAMESPACES, None, &namespace).await.unwrap();
+            server::create_namespace(&door, name, "default").await;
         }
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": "apps"}});
-        door.create(&SERVICE_ACCOUNTS, Some("apps"), &account)
-            .await
-            .unwrap();
         let awake = Arc::new(Mutex::new(Vec::new()));
         let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let webhook = format!("https://{}", front.local_addr().unwrap());
         tokio::spawn(balance(front, awake.clone()));
-        let mut operators = Vec::new();
+        let mut replicas = Vec::new();
         for name in ["one", "two"] {
-            operators.push(Operator::start(name, api, &webhook, &dir).await);
+            replicas.push(Replica::start(name, api, &webhook, &dir).await);
         }
-        awake.lock().unwrap().extend(operators.iter().map(|o| o.listen));
+        awake.lock().unwrap().extend(replicas.iter().map(|o| o.listen));
         let world = World {
             history: History::follow(api, door.clone(), "apps", BUDGET).await,
             door,
-            operators,
+            replicas,
             awake,
             image: 1,
             caught: 0,
@@ -208,27 +200,23 @@ impl World {
     /// What an upgrade writes when nothing happens to it.
     async fn upgrade_undisturbed(&mut self) -> Vec<String> {
         let leader = self.leader().await;
-        let _never = self.operators[leader]
-            .proxy
-            .set_trap("", usize::MAX, Kept::Answer);
+        let _never = self.replicas[leader].proxy.set_trap("", usize::MAX, Kept::Answer);
         let image = self.next_image().await;
         self.until_complete(&image).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
-        self.operators[leader].proxy.remove_trap();
-        self.operators[leader].proxy.writes()
+        self.replicas[leader].proxy.remove_trap();
+        self.replicas[leader].proxy.writes()
     }
 
     async fn upgrade_stopped(&mut self, n: usize, stop: Stop) {
         let leader = self.leader().await;
-        let trap = self.operators[leader]
-            .proxy
-            .set_trap(stop.only, stop.k, stop.kept);
+        let trap = self.replicas[leader].proxy.set_trap(stop.only, stop.k, stop.kept);
         let image = self.next_image().await;
         let caught = tokio::select! {
             caught = trap => caught.ok(),
             () = self.until_complete(&image) => None,
         };
-        self.operators[leader].proxy.remove_trap();
+        self.replicas[leader].proxy.remove_trap();
         let what = match caught {
             None => "nothing: the upgrade was over".to_owned(),
             Some(caught) => {
@@ -249,7 +237,7 @@ impl World {
 
     /// The leader stands still while its write is kept back and the other takes over.
     async fn stop(&self, leader: usize, caught: Caught, n: usize, image: &str) {
-        let (stopped, other) = (&self.operators[leader], &self.operators[1 - leader]);
+        let (stopped, other) = (&self.replicas[leader], &self.replicas[1 - leader]);
         stopped.signal("STOP");
         self.awake.lock().unwrap().retain(|a| *a != stopped.listen);
         let of_pod = caught.title.strip_prefix("PATCH /api/v1/namespaces/apps/pods/");
@@ -335,7 +323,7 @@ impl World {
     async fn leader(&self) -> usize {
         self.until("somebody leads", async |w| {
             let holder = w.holder().await?;
-            w.operators.iter().position(|o| o.name == holder)
+            w.replicas.iter().position(|o| o.name == holder)
         })
         .await
     }
@@ -352,94 +340,5 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-}
-
-struct Operator {
-    name: String,
-    listen: SocketAddr,
-    proxy: Proxy,
-    process: Killed,
-}
-
-impl Operator {
-    async fn start(name: &str, api: SocketAddr, webhook: &str, dir: &Path) -> Operator {
-        // Free when we let go of it, and taken again at once.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = free.local_addr().unwrap();
-        drop(free);
-        let proxy = Proxy::start(api).await;
-        let kubeconfig = dir.join(format!("{name}.kubeconfig"));
-        let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "plain",
-            "clusters": [{"name": "plain", "cluster": {"server": format!("http://{}", proxy.address)}}],
-            "contexts": [{"name": "plain", "context": {"cluster": "plain", "user": "nobody"}}],
-            "users": [{"name": "nobody", "user": {}}]});
-        std::fs::write(&kubeconfig, text.to_string()).unwrap();
-        let told = json!({"kubeconfig": kubeconfig, "listen": listen, "webhook": webhook, "identity": name});
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "a_process_that_operates", "--nocapture"])
-            .env("TIDEGATE_TEST_OPERATOR", told.to_string())
-            .stdout(Stdio::null());
-        Operator {
-            name: name.to_owned(),
-            listen,
-            proxy,
-            process: Killed(command.spawn().unwrap()),
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.process.0.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
-        assert!(sent.success());
-    }
-}
-
-/// A process that does not outlive the test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The API server without TLS, so that requests can be seen: `kubectl proxy`.
-fn plain(server: &ApiServer) -> (Killed, SocketAddr) {
-    let mut command = server.kubectl();
-    command.args(["proxy", "--port=0"]).stdout(Stdio::piped());
-    let mut process = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let address = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
-    (Killed(process), address)
-}
-
-/// Leads every connection to an operator that runs.
-async fn balance(listener: TcpListener, awake: Arc<Mutex<Vec<SocketAddr>>>) {
-    for turn in 0usize.. {
-        let (mut client, _) = listener.accept().await.unwrap();
-        let awake = awake.clone();
-        tokio::spawn(async move {
-            let backends = awake.lock().unwrap().clone();
-            // One that does not listen yet is passed over.
-            for n in 0..backends.len() {
-                let backend = backends[(turn + n) % backends.len()];
-                if let Ok(mut server) = TcpStream::connect(backend).await {
-                    let stopped = async {
-                        while awake.lock().unwrap().contains(&backend) {
-                            tokio::time::sleep(Duration::from_millis(100)).await;
-                        }
-                    };
-                    let carried = tokio::io::copy_bidirectional(&mut client, &mut server);
-                    tokio::select! { _ = carried => {}, () = stopped => {} }
-                    return;
-                }
-            }
-        });
     }
 }

@@ -9,6 +9,7 @@ mod nodes;
 pub(crate) mod pod;
 mod rbac_kinds;
 pub mod services;
+mod stateful;
 mod strategy;
 mod workload_status;
 mod workloads;

@@ -3,6 +3,10 @@
 //! Needs root and a few Debian packages (testbed/install-packages.sh); elsewhere it says so in one line and passes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../support/cluster.rs"]
+mod cluster;
+#[path = "../support/input.rs"]
+mod input;
 #[path = "../support/output.rs"]
 mod output;
 mod release;

@@ -1,11 +1,12 @@
 //! The cluster under the story: what kubectl and Helm do and say there.
 
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::cluster::{items, restarts};
+use crate::input::given;
 use crate::output::checked;
 use crate::{CONFIGURATIONS, CRD, NAMESPACE, RELEASE, Story};
 
@@ -44,11 +45,7 @@ impl Story {
 
     /// Restarts of one container in each pod of the application.
     pub fn restarts(&self, container: &str) -> Vec<i64> {
-        let of_pod = |pod: &Value| {
-            let statuses = pod["status"]["containerStatuses"].as_array()?;
-            statuses.iter().find(|s| s["name"] == container)?["restartCount"].as_i64()
-        };
-        self.pods().iter().filter_map(of_pod).collect()
+        restarts(&self.pods(), container)
     }
 
     pub fn pods(&self) -> Vec<Value> {
@@ -62,11 +59,7 @@ impl Story {
             "-o",
             "json",
         ]);
-        let mut list: Value = serde_json::from_str(&list).unwrap();
-        list["items"]
-            .as_array_mut()
-            .map(std::mem::take)
-            .unwrap_or_default()
+        items(&list)
     }
 
     pub fn get(&self, what: &str) -> Value {
@@ -78,15 +71,7 @@ impl Story {
     }
 
     pub fn input(&self, arguments: &[&str], input: &str) -> Output {
-        let mut kubectl = self.bed.kubectl();
-        kubectl.args(arguments).stdin(Stdio::piped());
-        let mut child = kubectl
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
+        given(self.bed.kubectl().args(arguments), input)
     }
 
     pub fn kubectl(&self, arguments: &[&str]) -> String {

@@ -1,6 +1,6 @@
 //! `tidegate up` of this build, on a free port and without the sample.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -12,10 +12,16 @@ pub struct Up {
 impl Up {
     /// Returns once it serves.
     pub fn start(dir: &Path, nodes: u32) -> Self {
+        Self::with_lines(dir, nodes, &["--no-sample"]).0
+    }
+
+    /// Also what it prints after it has said that it serves.
+    pub fn with_lines(dir: &Path, nodes: u32, arguments: &[&str]) -> (Self, Lines<impl BufRead + use<>>) {
         std::fs::create_dir_all(dir).unwrap();
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["up", "--no-sample", "--listen=127.0.0.1:0"])
+            .args(["up", "--listen=127.0.0.1:0"])
+            .args(arguments)
             .arg(format!("--nodes={nodes}"))
             .args(["--data-dir=data", "--kubeconfig=kubeconfig"])
             .current_dir(dir)
@@ -28,7 +34,7 @@ impl Up {
         let first = lines.next().and_then(Result::ok).unwrap_or_default();
         let log = || std::fs::read_to_string(dir.join("log")).unwrap_or_default();
         assert!(first.starts_with("ready"), "{first}{}", log());
-        up
+        (up, lines)
     }
 }
 

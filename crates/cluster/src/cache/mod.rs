@@ -4,6 +4,7 @@
 //! writes it has not seen yet ([`Cache::is_current_for`]), so that nothing is decided on a state older than them.
 mod changes;
 mod event;
+mod request;
 mod snapshot;
 mod store;
 #[cfg(test)]

@@ -6,14 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::event::{End, decode, warn_bad};
-use super::{Shared, WatchScope, Watched};
-use crate::door::ListOptions;
-use crate::door::ask::{Again, Ask, push_query, title};
+use super::{Shared, WatchScope, Watched, request};
 use crate::error::StatusBody;
 use crate::frame::{Lines, Named, Piece, WatchLine};
 use crate::key::compare_versions;
@@ -118,7 +115,7 @@ impl<T: Watched> Watching<T> {
             .list_each(
                 &self.resource,
                 self.scope.namespace.as_deref(),
-                &self.list_options(None),
+                &request::list(&self.scope, None),
                 |piece| {
                     let mut store = shared.store();
                     store.heard();
@@ -150,7 +147,7 @@ impl<T: Watched> Watching<T> {
         self.shared.store().reconnected();
         let version = self.shared.store().version().to_owned();
         // A watch from a version the server has not reached is answered by silence: ask where it is.
-        let options = self.list_options(Some(1));
+        let options = request::list(&self.scope, Some(1));
         let namespace = self.scope.namespace.as_deref();
         match self
             .door
@@ -173,7 +170,7 @@ impl<T: Watched> Watching<T> {
     /// Reads one watch to its end. Without a version it begins with everything there is.
     async fn stream(&mut self, version: Option<String>, reason: &'static str) -> End {
         let initial = version.is_none();
-        let ask = self.watch_request(version.as_deref());
+        let ask = request::watch(&self.door, &self.resource, &self.scope, version.as_deref());
         let opened = tokio::time::timeout(self.door.options().attempt_timeout, self.door.open(&ask)).await;
         let mut body = match opened {
             Ok(Ok(answer)) => answer.into_body(),
@@ -332,57 +329,6 @@ impl<T: Watched> Watching<T> {
     /// Whether the store is as the server last listed it (and not half of a list).
     fn is_complete(&self) -> bool {
         self.shared.store().is_complete()
-    }
-
-    fn watch_request(&self, version: Option<&str>) -> Ask<'_> {
-        let scope = &self.scope;
-        let mut path = self.resource.path(scope.namespace.as_deref(), None, None);
-        push_query(&mut path, "watch", "true");
-        push_query(&mut path, "allowWatchBookmarks", "true");
-        match version {
-            Some(version) => push_query(&mut path, "resourceVersion", version),
-            None => {
-                push_query(&mut path, "sendInitialEvents", "true");
-                push_query(&mut path, "resourceVersionMatch", "NotOlderThan");
-            }
-        }
-        // Between once and twice, so that not all watches end together.
-        let seconds = self
-            .door
-            .jittered(self.door.options().watch_timeout * 2)
-            .as_secs()
-            .max(1);
-        push_query(&mut path, "timeoutSeconds", &seconds.to_string());
-        for (name, value) in [
-            ("labelSelector", &scope.label_selector),
-            ("fieldSelector", &scope.field_selector),
-        ] {
-            if let Some(value) = value {
-                push_query(&mut path, name, value);
-            }
-        }
-        Ask {
-            verb: "watch",
-            method: Method::GET,
-            resource: &self.resource,
-            subresource: None,
-            title: title("watch", &self.resource, scope.namespace.as_deref(), None),
-            path,
-            content_type: "application/json",
-            body: Bytes::new(),
-            again: Again::Never,
-            deadline: Duration::ZERO,
-            queued: false,
-        }
-    }
-
-    fn list_options(&self, limit: Option<u32>) -> ListOptions {
-        ListOptions {
-            label_selector: self.scope.label_selector.clone(),
-            field_selector: self.scope.field_selector.clone(),
-            resource_version: None,
-            limit,
-        }
     }
 
     fn note(&self, end: &End) {

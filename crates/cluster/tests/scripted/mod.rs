@@ -231,6 +231,11 @@ pub fn initial(version: u64, things: Vec<Value>) -> Vec<Step> {
     steps
 }
 
+/// A fresh watch: what it begins with, and what follows.
+pub fn begun(version: u64, things: Vec<Value>, then: impl IntoIterator<Item = Step>) -> Reply {
+    Reply::Stream(initial(version, things).into_iter().chain(then).collect())
+}
+
 #[derive(Debug, Deserialize)]
 pub struct Thing {
     pub metadata: Meta,

@@ -5,7 +5,7 @@ use cluster::{Door, PatchKind};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -125,21 +125,7 @@ impl History {
 
 /// Every container runs what the spec said, and is ready.
 async fn kubelet(door: &Door, pod: &Value) {
-    let generation = &pod["metadata"]["generation"];
-    let statuses: Vec<Value> = pod["spec"]["containers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| {
-            let image = c["image"].as_str().unwrap();
-            json!({"name": c["name"], "image": image, "imageID": format!("{image}@sha256:{image}"),
-                "containerID": format!("containerd://{}-{image}-{generation}", c["name"]), "ready": true,
-                "started": true, "restartCount": 0, "state": {"running": {}}})
-        })
-        .collect();
-    let patch = json!({"status": {"phase": "Running", "observedGeneration": generation,
-        "containerStatuses": statuses,
-        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+    let patch = crate::kubelet::runs_its_spec(pod, true);
     let (namespace, name) = (
         pod["metadata"]["namespace"].as_str(),
         pod["metadata"]["name"].as_str().unwrap(),

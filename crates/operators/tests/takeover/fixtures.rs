@@ -1,7 +1,7 @@
 //! Kruise's objects as its chart leaves them, written for these tests.
 use crate::kruise::Access;
 use crate::world::KRUISE;
-use cluster::{Door, DoorOptions, Resource};
+use cluster::{Door, Resource};
 use serde_json::{Value, json};
 use std::path::Path;
 use testbed::ApiServer;
@@ -35,9 +35,7 @@ pub async fn access(server: &ApiServer, door: &Door, admin: &Path, dir: &Path) -
     let kubeconfig = dir.join("kruise.kubeconfig");
     std::fs::write(&kubeconfig, config.to_string()).unwrap();
     Access {
-        door: Door::from_kubeconfig(Some(&kubeconfig), DoorOptions::default())
-            .await
-            .unwrap(),
+        door: crate::server::door(&kubeconfig).await,
         kubeconfig,
         dir: dir.to_owned(),
     }

@@ -1,7 +1,8 @@
 //! The part of Kruise's manager: a simulated one, which keeps its configurations, admits and upgrades in Kruise's
 //! forms; or, where TIDEGATE_KRUISE names a directory with `manager`, `crds/` and `webhooks.yaml`, a real one.
 //! A supervisor plays the Deployment controller and the kubelet for it.
-use crate::world::{KRUISE, free_port, metadata_hash, status_of};
+use crate::server::free_port;
+use crate::world::{KRUISE, metadata_hash, status_of};
 use bytes::Bytes;
 use cluster::resource::{
     CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, PODS,

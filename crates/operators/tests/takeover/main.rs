@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod fixtures;
 mod kruise;
+mod life;
+#[path = "../support/server.rs"]
+mod server;
 mod world;
 
 use cluster::Resource;

@@ -2,18 +2,19 @@
 //! the test.
 use crate::fixtures::{access, clone_sets, mutating, sidecar_sets_of_kruise, validating};
 use crate::kruise::{self, settled};
+use crate::life::{Admissions, Kubelet};
+use crate::server::{self, free_port};
 use cluster::resource::{
-    CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, PODS,
-    SERVICE_ACCOUNTS, SIDECAR_SETS, VALIDATING_WEBHOOK_CONFIGURATIONS,
+    CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, MUTATING_WEBHOOK_CONFIGURATIONS, PODS, SIDECAR_SETS,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
 };
-use cluster::{Door, DoorOptions, PatchKind};
+use cluster::{Door, PatchKind};
 use model::sidecarset::keys;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use testbed::{ApiServer, ApiServerOptions};
+use testbed::ApiServer;
 use tidegate_operators::takeover::{Mover, MoverOptions};
 use tidegate_operators::{self as operators, Metrics, Options, Webhook};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -29,55 +30,20 @@ pub struct World {
     /// Until the end: it ends before its directory goes.
     server: Option<ApiServer>,
     dir: PathBuf,
-    tasks: Vec<JoinHandle<()>>,
+    pub tasks: Vec<JoinHandle<()>>,
     pub kubelet: Arc<Mutex<Kubelet>>,
     pub admissions: Arc<Mutex<Admissions>>,
 }
 
-/// What the containers of each pod went through.
-#[derive(Default)]
-pub struct Kubelet {
-    /// By pod and container: the images run, one after the other.
-    pub ran: BTreeMap<(String, String), Vec<String>>,
-}
-
-#[derive(Default)]
-pub struct Admissions {
-    pub created: usize,
-    pub refused: Vec<String>,
-    pub without_sidecar: Vec<String>,
-}
-
 impl World {
     pub async fn start(name: &str) -> World {
-        let dir = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
-        let options = ApiServerOptions::in_dir(&dir);
-        let server = tokio::task::spawn_blocking(move || ApiServer::start(&options))
-            .await
-            .unwrap()
-            .unwrap();
+        let (server, dir) = server::start(name).await;
         let admin = server.kubeconfig();
-        let door = Door::from_kubeconfig(Some(&admin), DoorOptions::default())
-            .await
-            .unwrap();
-        for namespace in ["apps", KRUISE] {
-            let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-            door.create(&NAMESPACES, None, &object).await.unwrap();
-            let account = if namespace == KRUISE {
-                "kruise-manager"
-            } else {
-                "default"
-            };
-            let object = json!({"apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": {"name": account, "namespace": namespace}});
-            door.create(&SERVICE_ACCOUNTS, Some(namespace), &object)
-                .await
-                .unwrap();
-        }
+        let door = server::door(&admin).await;
+        server::create_namespace(&door, "apps", "default").await;
+        server::create_namespace(&door, KRUISE, "kruise-manager").await;
         let access = access(&server, &door, &admin, &dir).await;
-        let user = Door::from_kubeconfig(Some(&access.kubeconfig), DoorOptions::default())
-            .await
-            .unwrap();
+        let user = server::door(&access.kubeconfig).await;
         let mut world = World {
             door,
             user,
@@ -176,40 +142,6 @@ impl World {
         Mover::new(self.door.clone(), options)
     }
 
-    /// Kubelets that take their time, and somebody who creates pods all the while (and deletes them).
-    pub fn live(&mut self) {
-        let (door, kubelet) = (self.door.clone(), self.kubelet.clone());
-        self.tasks.push(tokio::spawn(async move {
-            loop {
-                let _ = run_pods(&door, &kubelet).await;
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            }
-        }));
-        let (door, seen) = (self.door.clone(), self.admissions.clone());
-        self.tasks.push(tokio::spawn(async move {
-            while door.get(&SIDECAR_SETS, None, "log").await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            // Kruise's cache follows.
-            while injected(&door.rehearse_create(&PODS, Some("apps"), &pod("p")).await) != Some(true) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            for n in 0.. {
-                admit_one(&door, &seen, &format!("passing-{n}")).await;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }));
-    }
-
-    /// As [`World::live`], from the moment Kruise admits pods on.
-    pub async fn live_once_admitted(&mut self) {
-        self.until("Kruise admits pods", async |w| {
-            w.door.rehearse_create(&PODS, Some("apps"), &pod("p")).await.ok()
-        })
-        .await;
-        self.live();
-    }
-
     pub async fn create_set(&self) {
         let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "log"},
             "spec": {"selector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "clone"]}]},
@@ -287,37 +219,6 @@ impl World {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-
-    /// No application restarted; each sidecar went through exactly these images.
-    pub async fn went_through(&self, images: &[&str]) {
-        let names: Vec<String> = self
-            .pods()
-            .await
-            .iter()
-            .map(|p| p["metadata"]["name"].as_str().unwrap().to_owned())
-            .collect();
-        let kubelet = self.kubelet.lock().unwrap();
-        for name in names {
-            assert_eq!(
-                kubelet.ran[&(name.clone(), "app".to_owned())],
-                ["app:1"],
-                "{name}"
-            );
-            assert_eq!(kubelet.ran[&(name.clone(), "log".to_owned())], images, "{name}");
-        }
-    }
-
-    pub fn nobody_was_refused(&self) -> usize {
-        let seen = self.admissions.lock().unwrap();
-        assert!(seen.refused.is_empty(), "of {}: {:?}", seen.created, seen.refused);
-        assert!(
-            seen.without_sidecar.is_empty(),
-            "of {}: {:?}",
-            seen.created,
-            seen.without_sidecar
-        );
-        seen.created
-    }
 }
 
 impl Drop for World {
@@ -337,15 +238,6 @@ pub fn metadata_hash(set: &Value) -> String {
         .to_owned()
 }
 
-/// Free when we let go of it, and taken again at once.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 /// Status of a plain HTTP GET.
 pub async fn status_of(address: &str, path: &str) -> Option<u16> {
     let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
@@ -363,64 +255,6 @@ pub fn pod(name: &str) -> Value {
             "containers": [{"name": "app", "image": "app:1"}]}})
 }
 
-fn injected(made: &Result<Value, cluster::ApiError>) -> Option<bool> {
+pub fn injected(made: &Result<Value, cluster::ApiError>) -> Option<bool> {
     Some(made.as_ref().ok()?["spec"]["containers"].as_array()?.len() == 2)
-}
-
-async fn admit_one(door: &Door, seen: &Mutex<Admissions>, name: &str) {
-    let made = door.create(&PODS, Some("apps"), &pod(name)).await;
-    {
-        let mut seen = seen.lock().unwrap();
-        seen.created += 1;
-        match &made {
-            Err(error) => seen.refused.push(error.to_string()),
-            Ok(_) if injected(&made) == Some(true) => {}
-            Ok(made) => seen
-                .without_sidecar
-                .push(made["metadata"]["creationTimestamp"].to_string()),
-        }
-    }
-    let now = cluster::DeleteOptions {
-        grace_period_seconds: Some(0),
-        ..Default::default()
-    };
-    let _ = door.delete(&PODS, Some("apps"), name, &now).await;
-}
-
-async fn run_pods(door: &Door, kubelet: &Mutex<Kubelet>) -> Result<(), cluster::ApiError> {
-    for pod in door.list(&PODS, Some("apps"), &Default::default()).await?.items {
-        let name = pod["metadata"]["name"].as_str().unwrap();
-        if settled(&pod) || name.starts_with("passing-") {
-            continue;
-        }
-        let mut statuses = Vec::new();
-        for container in pod["spec"]["containers"].as_array().unwrap() {
-            let (image, own) = (
-                container["image"].as_str().unwrap(),
-                container["name"].as_str().unwrap(),
-            );
-            let mut kubelet = kubelet.lock().unwrap();
-            let ran = kubelet.ran.entry((name.to_owned(), own.to_owned())).or_default();
-            if ran.last().is_none_or(|last| last != image) {
-                ran.push(image.to_owned());
-            }
-            statuses.push(json!({"name": own, "image": image, "imageID": format!("{image}@sha256:{image}"),
-                "containerID": format!("containerd://{name}-{own}-{}", ran.len()), "ready": true, "started": true,
-                "restartCount": ran.len() - 1, "state": {"running": {}}}));
-        }
-        let status = json!({"status": {"phase": "Running", "observedGeneration": pod["metadata"]["generation"],
-            "containerStatuses": statuses,
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-        let _ = door
-            .patch(
-                &PODS,
-                Some("apps"),
-                name,
-                PatchKind::Strategic,
-                &status,
-                Some("status"),
-            )
-            .await;
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Pods that are created right after their SidecarSet, whoever answers for it.
-use super::world::World;
+use super::world::{World, sidecar_set};
+use cluster::PatchKind;
 use cluster::resource::{MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, PODS, SIDECAR_SETS};
-use cluster::{DeleteOptions, PatchKind};
 use serde_json::{Value, json};
 
 impl World {
@@ -15,14 +15,22 @@ impl World {
         containers.iter().map(name).collect()
     }
 
+    async fn configuration(&self) -> Value {
+        let name = &self.options.mutating_configuration;
+        let found = self.door.get(&MUTATING_WEBHOOK_CONFIGURATIONS, None, name).await;
+        found.unwrap()
+    }
+
+    async fn patch_configuration(&self, patch: Value) {
+        let (name, kind) = (&self.options.mutating_configuration, PatchKind::Json);
+        let resource = MUTATING_WEBHOOK_CONFIGURATIONS;
+        let patched = self.door.patch(&resource, None, name, kind, &patch, None).await;
+        patched.unwrap();
+    }
+
     /// But the one that says which state of the configuration it is.
     async fn entries(&self) -> Vec<Value> {
-        let name = &self.options.mutating_configuration;
-        let found = self
-            .door
-            .get(&MUTATING_WEBHOOK_CONFIGURATIONS, None, name)
-            .await
-            .unwrap();
+        let found = self.configuration().await;
         let mut entries = found["webhooks"].as_array().cloned().unwrap_or_default();
         entries.retain(|e| e["name"] != "in-force.tidegate.dev");
         entries
@@ -90,12 +98,7 @@ async fn one_of_the_same_name_made_again_is_not_taken_for_the_one_that_is_gone()
         .until_condition("web", "InjectionReady", "True", "InForce")
         .await;
     world.answer_by_one_who_hears_nothing_of("sidecarsets").await;
-    let gone = DeleteOptions::default();
-    world
-        .door
-        .delete(&SIDECAR_SETS, None, "web", &gone)
-        .await
-        .unwrap();
+    world.delete_set("web").await;
     world.create_set("web", json!(1)).await;
     assert_eq!(
         world.containers_of_a_new_pod("a", json!({"app": "web"})).await,
@@ -144,10 +147,8 @@ async fn a_replica_that_hears_nothing_does_not_undo_what_another_wrote() {
 #[tokio::test(start_paused = true)]
 async fn a_label_a_namespace_has_just_got_is_seen() {
     let mut world = World::with_leader().await;
-    let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "web"},
-        "spec": {"selector": {"matchLabels": {"app": "web"}},
-            "namespaceSelector": {"matchLabels": {"injected": "yes"}},
-            "containers": [{"name": "side", "image": "side:1"}]}});
+    let mut set = sidecar_set("web");
+    set["spec"]["namespaceSelector"] = json!({"matchLabels": {"injected": "yes"}});
     world.door.create(&SIDECAR_SETS, None, &set).await.unwrap();
     world.answer_by_one_who_hears_nothing_of("namespaces").await;
     let label = json!({"metadata": {"labels": {"injected": "yes"}}});
@@ -168,8 +169,7 @@ async fn what_is_refused_by_another_after_us_is_forgotten() {
     let world = World::with_operator().await;
     let calm = world.entries().await;
     world.refuse_sidecarsets_after_us().await;
-    let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "web"},
-        "spec": {"selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "side", "image": "side:1"}]}});
+    let set = sidecar_set("web");
     let refused = world.door.create(&SIDECAR_SETS, None, &set).await.unwrap_err();
     assert!(refused.message.contains("not today"), "{refused}");
     assert_eq!(world.announced().await, 1);
@@ -185,8 +185,7 @@ async fn what_is_refused_by_another_after_us_is_forgotten() {
 async fn a_dry_run_announces_nothing() {
     let world = World::with_operator().await;
     let calm = world.entries().await;
-    let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "web"},
-        "spec": {"selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "side", "image": "side:1"}]}});
+    let set = sidecar_set("web");
     let rehearsed = world.door.rehearse_create(&SIDECAR_SETS, None, &set).await;
     rehearsed.unwrap();
     assert_eq!(world.entries().await, calm);
@@ -201,21 +200,12 @@ async fn replicas_of_which_one_has_not_heard_of_a_deletion_do_not_write_in_turns
         .until_condition("other", "InjectionReady", "True", "InForce")
         .await;
     world.answer_by_one_who_hears_nothing_of("sidecarsets").await;
-    let gone = DeleteOptions::default();
-    world
-        .door
-        .delete(&SIDECAR_SETS, None, "web", &gone)
-        .await
-        .unwrap();
-    let version = async |w: &World| {
-        let name = &w.options.mutating_configuration;
-        let found = w.door.get(&MUTATING_WEBHOOK_CONFIGURATIONS, None, name).await;
-        found.unwrap()["metadata"]["resourceVersion"].clone()
-    };
+    world.delete_set("web").await;
+    let version = async || world.configuration().await["metadata"]["resourceVersion"].clone();
     world.rest(120).await;
-    let then = version(&world).await;
+    let then = version().await;
     world.rest(600).await;
-    assert_eq!(version(&world).await, then);
+    assert_eq!(version().await, then);
     assert_eq!(
         world.containers_of_a_new_pod("a", json!({"app": "web"})).await,
         ["main"]
@@ -246,17 +236,12 @@ async fn a_change_and_its_reversal_cover_the_next_pod_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_configuration_that_somebody_else_changes_at_once_is_not_written_all_the_time() {
     let world = World::with_operator().await;
-    let name = world.options.mutating_configuration.clone();
-    let resource = MUTATING_WEBHOOK_CONFIGURATIONS;
     let mut meddled = 0;
     let until = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
     while tokio::time::Instant::now() < until {
-        let found = world.door.get(&resource, None, &name).await.unwrap();
-        if found["webhooks"][0]["timeoutSeconds"] != 7 {
+        if world.configuration().await["webhooks"][0]["timeoutSeconds"] != 7 {
             let patch = json!([{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 7}]);
-            let kind = PatchKind::Json;
-            let patched = world.door.patch(&resource, None, &name, kind, &patch, None).await;
-            patched.unwrap();
+            world.patch_configuration(patch).await;
             meddled += 1;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -272,12 +257,7 @@ async fn an_entry_goes_though_somebody_else_set_its_authorities() {
     world
         .until_condition("web", "InjectionReady", "True", "InForce")
         .await;
-    let name = world.options.mutating_configuration.clone();
-    let found = world
-        .door
-        .get(&MUTATING_WEBHOOK_CONFIGURATIONS, None, &name)
-        .await
-        .unwrap();
+    let found = world.configuration().await;
     let at = found["webhooks"]
         .as_array()
         .unwrap()
@@ -291,18 +271,8 @@ async fn an_entry_goes_though_somebody_else_set_its_authorities() {
         json!("")
     };
     let patch = json!([{"op": "add", "path": path, "value": authority}]);
-    let resource = MUTATING_WEBHOOK_CONFIGURATIONS;
-    let patched = world
-        .door
-        .patch(&resource, None, &name, PatchKind::Json, &patch, None)
-        .await;
-    patched.unwrap();
-    let gone = DeleteOptions::default();
-    world
-        .door
-        .delete(&SIDECAR_SETS, None, "web", &gone)
-        .await
-        .unwrap();
+    world.patch_configuration(patch).await;
+    world.delete_set("web").await;
     world
         .until("the entry is gone", async |w| {
             (w.entries().await == calm).then_some(())

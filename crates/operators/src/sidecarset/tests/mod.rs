@@ -7,4 +7,5 @@ mod missed;
 mod panics;
 mod pause;
 mod requests;
+mod slow;
 mod world;

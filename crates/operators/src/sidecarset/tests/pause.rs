@@ -1,9 +1,10 @@
 //! A pause stops writes to pods, whatever the watch of SidecarSets tells.
+use super::slow::{door_options, through};
 use super::world::World;
 use bytes::Bytes;
+use cluster::Door;
 use cluster::limit::LimitOptions;
-use cluster::{Door, DoorOptions};
-use embedded::{ResponseBody, UserInfo};
+use embedded::UserInfo;
 use futures::StreamExt as _;
 use http::{Method, Request};
 use http_body_util::Full;
@@ -56,35 +57,28 @@ fn slow_door(world: &World, reading: Duration) -> (Door, Line) {
             if reads_set {
                 tokio::time::sleep(reading).await;
             }
-            if let ResponseBody::Stream(events) = answer.body_mut()
-                && path.ends_with("/sidecarsets")
-            {
-                let events = std::mem::replace(events, Box::pin(futures::stream::empty()));
+            if path.ends_with("/sidecarsets") {
                 let number = opened.fetch_add(1, Ordering::Relaxed) + 1;
-                let heard = events.then(move |event| {
-                    let mut silent = silent.clone();
-                    async move {
-                        // No event is there at once: not the first of a new watch either.
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                        silent.wait_for(|silent| *silent < number).await.unwrap();
-                        event
-                    }
+                through(&mut answer, |events| {
+                    events.then(move |event| {
+                        let mut silent = silent.clone();
+                        async move {
+                            // No event is there at once: not the first of a new watch either.
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                            silent.wait_for(|silent| *silent < number).await.unwrap();
+                            event
+                        }
+                    })
                 });
-                *answer.body_mut() = ResponseBody::Stream(Box::pin(heard));
             }
             Ok::<_, Infallible>(answer)
         }
     });
-    let options = DoorOptions {
-        seed: Some(7),
-        stall_timeout: None,
-        observer: world.metrics.clone(),
-        writes: LimitOptions {
-            start: 1.0,
-            max: 1.0,
-            ..LimitOptions::default()
-        },
-        ..DoorOptions::default()
+    let mut options = door_options(world);
+    options.writes = LimitOptions {
+        start: 1.0,
+        max: 1.0,
+        ..LimitOptions::default()
     };
     (Door::in_process_with(service, options), line)
 }
@@ -95,16 +89,14 @@ async fn in_mid_upgrade() -> (World, Line) {
 }
 
 async fn in_mid_upgrade_with(reading: Duration) -> (World, Line) {
-    let mut world = World::empty().await;
-    let quick = world.door.clone();
-    let (door, line) = slow_door(&world, reading);
-    world.door = door;
-    world.operate().await;
-    world.door = quick;
-    world.create_set("web", json!("100%")).await;
-    let names: Vec<String> = (0..PODS).map(|i| format!("p{i:02}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    world.create_pods("web", &names).await;
+    let mut line = None;
+    let slow = |world: &World| {
+        let (door, told) = slow_door(world, reading);
+        line = Some(told);
+        door
+    };
+    let world = World::filled_by_operator_at(slow, PODS).await;
+    let line = line.unwrap();
     world.set_image("web", "side:2").await;
     world
         .until("a quarter is upgraded", async |_| {

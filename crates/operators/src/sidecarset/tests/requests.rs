@@ -2,11 +2,12 @@
 use super::super::sight::Sight;
 use super::super::tracker::Tracker;
 use super::super::views::Caches;
+use super::slow::{door_options, through};
 use super::world::World;
 use bytes::Bytes;
 use cluster::resource::PODS;
-use cluster::{Door, DoorOptions, ObjectKey, PatchKind};
-use embedded::{ResponseBody, UserInfo};
+use cluster::{Door, ObjectKey, PatchKind};
+use embedded::UserInfo;
 use futures::StreamExt as _;
 use http::{Method, Request};
 use http_body_util::Full;
@@ -49,30 +50,22 @@ fn busy(world: &World) -> Door {
                 let turn = written.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(turn % 4)).await;
             }
-            if let ResponseBody::Stream(events) = answer.body_mut()
-                && of_pods
-            {
-                let events = std::mem::replace(events, Box::pin(futures::stream::empty()));
-                let late = events.enumerate().then(|(number, event)| async move {
-                    // Some come while time stands still: in the middle of what others do.
-                    match number % 2 {
-                        0 => tokio::time::sleep(Duration::from_millis(1)).await,
-                        _ => turns(12).await,
-                    }
-                    event
+            if of_pods {
+                through(&mut answer, |events| {
+                    events.enumerate().then(|(number, event)| async move {
+                        // Some come while time stands still: in the middle of what others do.
+                        match number % 2 {
+                            0 => tokio::time::sleep(Duration::from_millis(1)).await,
+                            _ => turns(12).await,
+                        }
+                        event
+                    })
                 });
-                *answer.body_mut() = ResponseBody::Stream(Box::pin(late));
             }
             Ok::<_, Infallible>(answer)
         }
     });
-    let options = DoorOptions {
-        seed: Some(7),
-        stall_timeout: None,
-        observer: world.metrics.clone(),
-        ..DoorOptions::default()
-    };
-    Door::in_process_with(service, options)
+    Door::in_process_with(service, door_options(world))
 }
 
 /// Lets everybody else have so many turns.
@@ -80,20 +73,6 @@ async fn turns(count: usize) {
     for _ in 0..count {
         tokio::task::yield_now().await;
     }
-}
-
-/// A world with pods, whose operator has the busy door.
-async fn filled() -> World {
-    let mut world = World::empty().await;
-    let quick = world.door.clone();
-    world.door = busy(&world);
-    world.operate().await;
-    world.door = quick;
-    world.create_set("web", json!("100%")).await;
-    let names: Vec<String> = (0..MANY).map(|i| format!("p{i:02}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    world.create_pods("web", &names).await;
-    world
 }
 
 /// Upgrades all pods, whose kubelets follow while others are still being written.
@@ -117,7 +96,7 @@ async fn upgrade(world: &World, image: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_costs_two_requests_where_its_condition_changes_and_one_where_it_does_not() {
-    let world = filled().await;
+    let world = World::filled_by_operator_at(busy, MANY).await;
     assert_eq!(operations(&world, "mark"), 0);
 
     upgrade(&world, "side:2").await;
@@ -135,7 +114,7 @@ async fn a_pod_costs_two_requests_where_its_condition_changes_and_one_where_it_d
 
 #[tokio::test(start_paused = true)]
 async fn an_image_that_changes_in_mid_upgrade_again_and_again_makes_no_request_that_is_refused() {
-    let world = filled().await;
+    let world = World::filled_by_operator_at(busy, MANY).await;
     // Each change makes the operator read all pods anew, while answers to its writes come in.
     for version in 2..40 {
         world.set_image("web", &format!("side:{version}")).await;

@@ -5,7 +5,7 @@ use cluster::lease::TokioBootClock;
 use cluster::resource::{
     EVENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, SIDECAR_SETS, VALIDATING_WEBHOOK_CONFIGURATIONS,
 };
-use cluster::{Clocks, Door, DoorOptions, PatchKind};
+use cluster::{Clocks, DeleteOptions, Door, DoorOptions, PatchKind};
 use embedded::{ApiServer, Config, ResponseBody, UserInfo};
 use futures::{Stream, StreamExt as _};
 use http_body_util::Full;
@@ -203,12 +203,10 @@ impl World {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
-    /// A SidecarSet for pods with the label `app: NAME`.
+    /// A SidecarSet for pods with the label `app: NAME`, which upgrades them.
     pub async fn create_set(&self, name: &str, max_unavailable: Value) -> Value {
-        let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name},
-            "spec": {"selector": {"matchLabels": {"app": name}},
-                "updateStrategy": {"type": "RollingUpdate", "maxUnavailable": max_unavailable},
-                "containers": [{"name": "side", "image": "side:1"}]}});
+        let mut set = sidecar_set(name);
+        set["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "maxUnavailable": max_unavailable});
         self.door.create(&SIDECAR_SETS, None, &set).await.unwrap()
     }
 
@@ -264,6 +262,11 @@ impl World {
             (status["matchedPods"] == names.len() && status["readyPods"] == names.len()).then_some(())
         })
         .await;
+    }
+
+    pub async fn delete_set(&self, name: &str) {
+        let gone = DeleteOptions::default();
+        self.door.delete(&SIDECAR_SETS, None, name, &gone).await.unwrap();
     }
 
     /// A kubelet's turn: every container runs what the spec says, and is ready.
@@ -324,6 +327,12 @@ impl World {
         found.sort();
         found.into_iter().map(|(_, reason)| reason).collect()
     }
+}
+
+/// A SidecarSet for pods with the label `app: NAME`.
+pub fn sidecar_set(name: &str) -> Value {
+    json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "containers": [{"name": "side", "image": "side:1"}]}})
 }
 
 /// The events of a watch up to the end of the list it begins with, and then silence.
