@@ -51,7 +51,9 @@ impl OperatorProcess {
     pub async fn run(&mut self) -> Result<(), BenchError> {
         let binary = binary()?;
         let mut command = Command::new(&binary);
+        // As the chart sets it.
         command
+            .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=200")
             .args(["operator", "--install", "--kubeconfig"])
             .arg(&self.kubeconfig)
             .arg(format!("--listen=127.0.0.1:{}", self.webhook_port))
