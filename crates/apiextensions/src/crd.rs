@@ -23,6 +23,10 @@ pub struct Crd {
     pub namespaced: bool,
     pub conversion: Conversion,
     pub versions: Vec<CrdVersion>,
+    /// It is not what it was when it was made: stored objects may be as an earlier schema wanted them.
+    pub changed: bool,
+    /// Nothing more of the kind is made.
+    pub terminating: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +96,8 @@ impl Crd {
             namespaced: scope == "Namespaced",
             conversion: Conversion::None,
             versions: Vec::new(),
+            changed: definition["metadata"]["generation"].as_i64().unwrap_or(1) > 1,
+            terminating: definition["metadata"]["deletionTimestamp"].is_string(),
             group,
             kind,
             plural,

@@ -27,4 +27,4 @@ pub use conversion::{ConversionError, check_review, conversion_review};
 pub use crd::{Conversion, Crd, CrdVersion, Scale};
 pub use publish::{openapi_v2_definition, openapi_v3_schema};
 pub use schema::{Additional, Schema};
-pub use update::{stored_version_errors, update_errors};
+pub use update::{approval_errors, stored_version_errors, update_errors};

@@ -32,6 +32,37 @@ pub fn update_errors(new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// What is wrong with a new definition in a group that is the community's own.
+pub fn approval_errors(definition: &Value) -> Vec<FieldError> {
+    const ANNOTATION: &str = "api-approved.kubernetes.io";
+    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
+    let group = definition["spec"]["group"].as_str().unwrap_or_default();
+    let protected = ["k8s.io", "kubernetes.io"].iter().any(|own| {
+        group
+            .strip_suffix(own)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    });
+    if !protected {
+        return Vec::new();
+    }
+    let at = format!("metadata.annotations[{ANNOTATION}]");
+    let given = definition["metadata"]["annotations"][ANNOTATION]
+        .as_str()
+        .unwrap_or_default();
+    if given.is_empty() {
+        let detail = format!("protected groups must have approval annotation {ANNOTATION:?}, {SEE}");
+        return vec![FieldError::required(at, detail)];
+    }
+    if given.starts_with("unapproved") || given.contains("://") {
+        return Vec::new();
+    }
+    let detail = format!(
+        "protected groups must have approval annotation {ANNOTATION:?} with either a URL or a reason starting with \
+         \"unapproved\", {SEE}"
+    );
+    vec![FieldError::invalid(at, format!("{given:?}"), detail)]
+}
+
 /// A version in which objects may be stored cannot go.
 pub fn stored_version_errors(definition: &Value) -> Vec<FieldError> {
     const AT: &str = "status.storedVersions";

@@ -85,6 +85,11 @@ impl Resource {
     pub fn converts(&self) -> bool {
         self.group != self.storage_group || self.version != self.storage_version
     }
+
+    /// What is stored is what is served, to the byte.
+    pub fn is_served_as_stored(&self) -> bool {
+        !self.converts() && !self.custom.as_ref().is_some_and(|c| c.has_changed())
+    }
 }
 
 pub fn group_version(group: &str, version: &str) -> String {

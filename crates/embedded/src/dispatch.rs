@@ -76,7 +76,7 @@ fn other(call: &Call) -> Result<Answer, Status> {
 fn request_verb(call: &Call, named: bool, watch_path: bool) -> String {
     let watching = watch_path || call.query.flag("watch");
     let verb = match (&call.method, named) {
-        (&Method::GET | &Method::HEAD, true) if watching => "watch",
+        (&Method::GET | &Method::HEAD, true) if watch_path => "watch",
         (&Method::GET | &Method::HEAD, true) => "get",
         (&Method::GET | &Method::HEAD, false) if watching => "watch",
         (&Method::GET | &Method::HEAD, false) => "list",

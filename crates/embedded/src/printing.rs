@@ -35,7 +35,7 @@ pub fn of(
                 row["conditions"] = json!([ended]);
             }
             match include {
-                "None" => {}
+                "None" => row["object"] = Value::Null,
                 "Object" => row["object"] = object.clone(),
                 _ => row["object"] = show::partial(object),
             }

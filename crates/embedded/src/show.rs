@@ -62,7 +62,7 @@ async fn served_values(
 /// Answers with one object.
 pub async fn object(call: &Call, resource: &Resource, code: u16, shown: Shown) -> Result<Answer, Status> {
     let form = negotiate::form(call.header("accept"))?;
-    if let (Form::Json, Shown::Stored(stored), false) = (form, &shown, resource.converts()) {
+    if let (Form::Json, Shown::Stored(stored), false) = (form, &shown, !resource.is_served_as_stored()) {
         let mut out = BytesMut::with_capacity(stored.body.len() + 64);
         out.put_slice(head(resource).as_bytes());
         out.put_slice(stored.body.get(1..).unwrap_or_default());
@@ -136,7 +136,7 @@ pub async fn list(
     meta: &ListMeta,
 ) -> Result<Answer, Status> {
     match negotiate::form(call.header("accept"))? {
-        Form::Json if resource.converts() => {
+        Form::Json if !resource.is_served_as_stored() => {
             let mut values = served_values(&call.server, resource, items).await?;
             if resource.custom.is_none() {
                 for map in values.iter_mut().filter_map(Value::as_object_mut) {

@@ -185,6 +185,8 @@ fn sort_causes(reply: &mut Value) {
             for start in [
                 "compilation failed",
                 "must be a valid regular expression, but isn't",
+                // What changed follows, as Go prints structs.
+                "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
             ] {
                 if let Some((head, _)) = cause["message"].as_str().and_then(|m| m.split_once(start)) {
                     cause["message"] = Value::from(format!("{head}{start}"));

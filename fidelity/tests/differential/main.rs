@@ -16,6 +16,7 @@ mod mutate;
 mod side;
 mod traces;
 mod watches;
+mod written;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +47,9 @@ fn random_traces_are_answered_as_a_real_server_answers_them() {
         let left = Arc::new(Side::new(&real.kubeconfig()));
         let right = Arc::new(Side::new(&peer_config));
         tokio::join!(left.set_up(), right.set_up());
-        run_all(first..first + traces, length, at_once, &left, &right).await
+        let mut found = run_written(&left, &right).await;
+        found.add(run_all(first..first + traces, length, at_once, &left, &right).await);
+        found
     });
     println!(
         "{traces} traces of {length} operations in {:?}",
@@ -55,6 +58,27 @@ fn random_traces_are_answered_as_a_real_server_answers_them() {
     drop((real, peer));
     std::fs::remove_dir_all(&dir).ok();
     found.judge();
+}
+
+/// The written traces: `DIFFERENTIAL_WRITTEN` takes those with these words in their names, and says what they do.
+async fn run_written(left: &Arc<Side>, right: &Arc<Side>) -> Found {
+    let only = std::env::var("DIFFERENTIAL_WRITTEN").ok();
+    let (alone, beside): (Vec<_>, Vec<_>) = written::all(only.as_deref())
+        .into_iter()
+        .partition(|written| written.alone);
+    let mut found = Found::default();
+    for written in alone {
+        found.add(traces::run_written(&written, left, right).await);
+    }
+    let mut running = JoinSet::new();
+    for written in beside {
+        let (left, right) = (Arc::clone(left), Arc::clone(right));
+        running.spawn(async move { traces::run_written(&written, &left, &right).await });
+    }
+    while let Some(ended) = running.join_next().await {
+        found.add(ended.unwrap());
+    }
+    found
 }
 
 async fn run_all(

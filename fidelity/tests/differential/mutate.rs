@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom as _;
 use serde_json::{Map, Value, json};
 
 /// Fields that are the server's, or whose change says nothing.
-const NOT_OURS: [&str; 10] = [
+const NOT_OURS: [&str; 11] = [
     "apiVersion",
     "kind",
     "uid",
@@ -18,6 +18,8 @@ const NOT_OURS: [&str; 10] = [
     "managedFields",
     "selfLink",
     "nodePort",
+    // Of a PriorityClass: all traces' pods would get it. A written trace has it, alone.
+    "globalDefault",
 ];
 
 /// Changes one place of an object of the kind (group, version, kind).

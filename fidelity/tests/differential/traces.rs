@@ -1,6 +1,7 @@
 //! One trace on both servers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -13,6 +14,7 @@ use crate::generate::{Body, Operation, in_dying_namespace, trace};
 use crate::mutate::mutate;
 use crate::side::{Setting, Side};
 use crate::watches::{self, Watch};
+use crate::written::Written;
 
 pub async fn run(seed: u64, length: usize, left: &Side, right: &Side) -> Found {
     let namespace = format!("trace-{seed}");
@@ -25,13 +27,7 @@ pub async fn run(seed: u64, length: usize, left: &Side, right: &Side) -> Found {
         left.create_namespace(&namespace, setting),
         right.create_namespace(&namespace, setting)
     );
-    let mut pair = Pair {
-        seed,
-        namespace: namespace.clone(),
-        runs: [Run::new(left, &namespace), Run::new(right, &namespace)],
-        parted: Parted::default(),
-        found: Found::default(),
-    };
+    let mut pair = Pair::new(format!("seed {seed}"), namespace.clone(), left, right);
     let mut watched = Vec::new();
     for watch in watches::chosen(seed) {
         watched.push(Watched::start(watch, &namespace, left, right).await);
@@ -46,6 +42,23 @@ pub async fn run(seed: u64, length: usize, left: &Side, right: &Side) -> Found {
     if seed % 4 == 1 {
         for (index, operation) in in_dying_namespace(seed).iter().enumerate() {
             pair.perform(&format!("{index} of the end"), operation).await;
+        }
+    }
+    pair.found
+}
+
+/// A written trace, in a namespace of its own.
+pub async fn run_written(written: &Written, left: &Side, right: &Side) -> Found {
+    let namespace = format!("written-{}", written.name);
+    tokio::join!(
+        left.create_namespace(&namespace, Setting::Plain),
+        right.create_namespace(&namespace, Setting::Plain)
+    );
+    let mut pair = Pair::new(written.name.clone(), namespace, left, right);
+    for (index, step) in written.steps.iter().enumerate() {
+        match &step.until {
+            Some(words) => pair.repeat(&step.operation, words).await,
+            None => pair.perform(&index.to_string(), &step.operation).await,
         }
     }
     pair.found
@@ -73,7 +86,8 @@ impl Watched {
 }
 
 struct Pair {
-    seed: u64,
+    /// What to say where a difference is found: the seed, or what the trace was called.
+    trace: String,
     namespace: String,
     runs: [Run; 2],
     parted: Parted,
@@ -81,6 +95,30 @@ struct Pair {
 }
 
 impl Pair {
+    fn new(trace: String, namespace: String, left: &Side, right: &Side) -> Self {
+        Self {
+            trace,
+            runs: [Run::new(left, &namespace), Run::new(right, &namespace)],
+            namespace,
+            parted: Parted::default(),
+            found: Found::default(),
+        }
+    }
+
+    /// Until both replies have the words.
+    async fn repeat(&mut self, operation: &Operation, words: &str) {
+        let [one, two] = &mut self.runs;
+        let (real, embedded) = tokio::join!(one.repeat(operation, words), two.repeat(operation, words));
+        for (server, last) in [("real", real), ("embedded", embedded)] {
+            if let Some(last) = last {
+                self.found.note(
+                    format!("{} {}: never {words:?}", self.trace, operation.path),
+                    format!("  on the {server} server, which says at last {last}"),
+                );
+            }
+        }
+    }
+
     async fn perform(&mut self, place: &str, operation: &Operation) {
         let [one, two] = &mut self.runs;
         let (real, embedded) = tokio::join!(one.perform(operation), two.perform(operation));
@@ -109,8 +147,8 @@ impl Pair {
             sent
         };
         let place = format!(
-            "seed {} operation {place}: {} {}{} {} for {}\n    {sent}",
-            self.seed,
+            "{} operation {place}: {} {}{} {} for {}\n    {sent}",
+            self.trace,
             operation.method,
             operation.path,
             operation.user.map_or_else(String::new, |u| format!(" as {u}")),
@@ -118,10 +156,18 @@ impl Pair {
             operation.accept,
         );
         self.found.note(
-            shape(operation, &real, &embedded, &differing[0]),
+            self.known_as(shape(operation, &real, &embedded, &differing[0])),
             format!("  {place}\n    {}", differing.join("\n    ")),
         );
         self.parted.note(operation, &real, &embedded);
+    }
+
+    /// What is known of a written trace excuses nothing elsewhere.
+    fn known_as(&self, shape: String) -> String {
+        match self.trace.starts_with("seed ") {
+            true => shape,
+            false => format!("{}: {shape}", self.trace),
+        }
     }
 
     async fn judge_watch(&mut self, watched: Watched, left: &Side, right: &Side) {
@@ -149,8 +195,8 @@ impl Pair {
         self.found.note(
             format!("watch {how} {} {}", watch.collection, place_of(&differing[0])),
             format!(
-                "  seed {} {watch:?}\n    {}\n    real {}\n    embedded {}",
-                self.seed,
+                "  {} {watch:?}\n    {}\n    real {}\n    embedded {}",
+                self.trace,
                 differing.join("\n    "),
                 watches::outline(&real),
                 watches::outline(&embedded)
@@ -200,7 +246,7 @@ impl Run {
             Body::Mutated { seed, kind } => self.mutated(&path, *seed, *kind).await,
         }
         .replace("{ns}", &self.namespace);
-        if path.contains("resourceVersion=0") {
+        if path.contains("resourceVersion=0") && !path.contains("watch=true") {
             // It may be answered from a cache that lags. A consistent list waits until the cache has caught up.
             self.client.get(&collection).await;
         }
@@ -222,6 +268,19 @@ impl Run {
             1 => self.masked(&replies[0]),
             _ => Value::from_iter(replies.iter().map(|r| self.masked(r))),
         }
+    }
+
+    /// The last reply, if it never had the words.
+    async fn repeat(&mut self, operation: &Operation, words: &str) -> Option<Value> {
+        let mut last = Value::Null;
+        for _ in 0..80 {
+            last = self.perform(operation).await;
+            if last.to_string().contains(words) {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Some(last)
     }
 
     async fn send(&self, operation: &Operation, path: &str) -> Reply {
@@ -267,11 +326,23 @@ impl Run {
     }
 
     fn masked(&mut self, reply: &Reply) -> Value {
-        let mut body: Value = serde_json::from_slice(&reply.body)
-            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&reply.body).into_owned()));
+        let mut body: Value = serde_json::from_slice(&reply.body).unwrap_or_else(|_| lines(&reply.body));
         self.masks.mask(&mut body);
         let mut warnings = json!(reply.warnings);
         self.masks.mask(&mut warnings);
         json!({"status": reply.status, "body": body, "warnings": warnings})
+    }
+}
+
+/// A watch that has ended is its events; what is not JSON is its text.
+fn lines(body: &[u8]) -> Value {
+    let text = String::from_utf8_lossy(body);
+    let events: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+    match events {
+        Ok(mut events) => {
+            events.retain(|event| !watches::is_timed_bookmark(event));
+            Value::Array(events)
+        }
+        Err(_) => Value::from(text),
     }
 }

@@ -107,11 +107,15 @@ pub async fn end(side: &Side, namespace: &str) {
 }
 
 pub fn masked(mut events: Vec<Value>) -> Value {
-    // Bookmarks come by the clock, but for the one that ends the initial state.
-    events.retain(|e| e["type"] != "BOOKMARK" || e.to_string().contains("k8s.io/initial-events-end"));
+    events.retain(|event| !is_timed_bookmark(event));
     let mut events = Value::Array(events);
     Masks::default().mask(&mut events);
     events
+}
+
+/// Bookmarks come by the clock, but for the one that ends the initial state.
+pub fn is_timed_bookmark(event: &Value) -> bool {
+    event["type"] == "BOOKMARK" && !event.to_string().contains("k8s.io/initial-events-end")
 }
 
 /// The types and names of a watch stream's events.

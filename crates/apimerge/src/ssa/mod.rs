@@ -60,6 +60,14 @@ impl Versions for OneVersion<'_> {
     }
 }
 
+/// The live object with everything that the configuration says, whoever owns it.
+///
+/// # Errors
+/// Lists whose items cannot be told apart.
+pub fn lay_over(schema: Schema<'_>, live: &Value, configuration: &Value) -> Result<Value, String> {
+    merge::merge(schema, live, configuration)
+}
+
 /// Who writes, through which resource, in which version, and when.
 pub struct Writer<'a> {
     /// As the request names it (`fieldManager`, or the user agent up to its first slash).

@@ -1,4 +1,4 @@
-//! The checks of the Pod Security Standards, latest version, each with its own words.
+//! The checks of the Pod Security Standards, each with its own words, as the version asked for has them.
 
 use serde_json::Value;
 
@@ -22,9 +22,11 @@ impl Level {
     }
 }
 
-/// `reason (detail)` of every check that `pod` fails, in the order a real server lists them.
-pub(super) fn violations(level: Level, pod: &Value) -> Vec<String> {
-    let view = View::of(pod);
+/// `reason (detail)` of every check that `pod` fails, in the order a real server lists them. `minor` is that of the
+/// Kubernetes version whose checks are meant.
+pub(super) fn violations(level: Level, minor: u32, pod: &Value) -> Vec<String> {
+    let mut view = View::of(pod);
+    view.spares_windows = minor >= 25;
     let mut out = Vec::new();
     let mut put = |found: Option<String>| out.extend(found);
     if level >= Level::Baseline {
@@ -43,10 +45,15 @@ pub(super) fn violations(level: Level, pod: &Value) -> Vec<String> {
     }
     if level == Level::Restricted {
         put(escalation(&view));
-        put(capabilities_restricted(&view));
+        match minor >= 22 {
+            true => put(capabilities_restricted(&view)),
+            false => put(capabilities_baseline(&view)),
+        }
         put(volume_types(&view));
         put(non_root(&view));
-        put(root_user(&view));
+        if minor >= 23 {
+            put(root_user(&view));
+        }
         put(seccomp_restricted(&view));
     }
     out
@@ -57,6 +64,8 @@ struct View<'a> {
     security: &'a Value,
     /// Init, regular and ephemeral.
     containers: Vec<&'a Value>,
+    /// Windows has no Linux security; older checks did not know that.
+    spares_windows: bool,
 }
 
 impl<'a> View<'a> {
@@ -68,11 +77,12 @@ impl<'a> View<'a> {
             spec,
             security: spec.at("securityContext"),
             containers,
+            spares_windows: true,
         }
     }
 
     fn is_windows(&self) -> bool {
-        self.spec.at("os").text("name") == "windows"
+        self.spares_windows && self.spec.at("os").text("name") == "windows"
     }
 
     /// Names of the containers whose security context fails `test`.

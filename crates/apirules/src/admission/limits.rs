@@ -108,6 +108,55 @@ pub(super) fn validate(request: &Request<'_>, pod: &Value, lookup: &dyn Lookup) 
     Ok(())
 }
 
+/// What a claim asks for is bounded too; that nothing is asked for says nothing.
+pub(super) fn validate_claim(
+    request: &Request<'_>,
+    claim: &Value,
+    lookup: &dyn Lookup,
+) -> Result<(), Refusal> {
+    let is_claim = request.group.is_empty() && request.resource == "persistentvolumeclaims";
+    let writes = matches!(request.operation, Operation::Create | Operation::Update);
+    if !is_claim || !writes || !request.subresource.is_empty() {
+        return Ok(());
+    }
+    let requests = quantities(claim.at("spec").at("resources").map("requests"));
+    for range in ranges(request, lookup) {
+        let limits = range.at("spec").list("limits").iter();
+        for limit in limits.filter(|l| l.text("type") == "PersistentVolumeClaim") {
+            let problem = claim_bounds(limit, &requests);
+            if let Some(why) = problem {
+                return Err(Refusal::forbidden(request, &why));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn claim_bounds(limit: &Value, requests: &BTreeMap<&str, Quantity>) -> Option<String> {
+    let kind = "PersistentVolumeClaim";
+    for (name, min) in quantities(limit.map("min")) {
+        match requests.get(name) {
+            Some(asked) if *asked < min => {
+                return Some(format!(
+                    "minimum {name} usage per {kind} is {min}, but request is {asked}"
+                ));
+            }
+            _ => {}
+        }
+    }
+    for (name, max) in quantities(limit.map("max")) {
+        match requests.get(name) {
+            Some(asked) if *asked > max => {
+                return Some(format!(
+                    "maximum {name} usage per {kind} is {max}, but request is {asked}"
+                ));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 type Amounts = BTreeMap<String, Quantity>;
 
 fn check(limit: &Value, spec: &Value, problems: &mut Vec<String>) {

@@ -1,6 +1,6 @@
 //! Built-in admission as pure functions over what a [`Lookup`] shows, in the order of a real server's plugins:
 //! NamespaceLifecycle, LimitRanger, ServiceAccount, TaintNodesByCondition, PodSecurity, Priority,
-//! DefaultTolerationSeconds, then (elsewhere) webhooks, then ResourceQuota.
+//! DefaultTolerationSeconds, StorageObjectInUseProtection, then (elsewhere) webhooks, then ResourceQuota.
 mod levels;
 mod limits;
 mod namespaces;
@@ -9,11 +9,13 @@ mod pod_security;
 mod quota;
 mod runtime_class;
 mod service_account;
+mod storage_protection;
 
 use serde_json::{Value, json};
 
 use crate::path::go_quote;
 pub use quota::{Charge, Evaluation};
+pub use storage_protection::protection;
 
 /// What plugins may look up: always the current state.
 pub trait Lookup {
@@ -122,6 +124,7 @@ pub fn mutate(
     pod_defaults::taint_new_node(request, object);
     pod_defaults::priority(request, object, old, lookup)?;
     pod_defaults::toleration_seconds(request, object);
+    storage_protection::mutate(request, object);
     runtime_class::mutate(request, object, lookup)
 }
 
@@ -138,10 +141,12 @@ pub fn validate(
     lookup: &dyn Lookup,
 ) -> Result<Warnings, Refusal> {
     namespaces::lifecycle(request, lookup)?;
+    pod_defaults::keep_system_classes(request)?;
     let Some(object) = object else {
         return Ok(Vec::new());
     };
     limits::validate(request, object, lookup)?;
+    limits::validate_claim(request, object, lookup)?;
     service_account::validate(request, object, lookup)?;
     let warnings = pod_security::validate(request, object, old, lookup)?;
     pod_defaults::validate_priority(request, object, lookup)?;

@@ -155,3 +155,16 @@ pub(super) fn validate_priority(
         None => Ok(()),
     }
 }
+
+/// Classes that the cluster itself needs stay.
+pub(super) fn keep_system_classes(request: &Request<'_>) -> Result<(), Refusal> {
+    let is_class = request.group == "scheduling.k8s.io" && request.resource == "priorityclasses";
+    let system = ["system-node-critical", "system-cluster-critical"].contains(&request.name);
+    match is_class && system && request.operation == Operation::Delete {
+        true => Err(Refusal::forbidden(
+            request,
+            "this is a system priority class and cannot be deleted",
+        )),
+        false => Ok(()),
+    }
+}

@@ -12,6 +12,7 @@ const PREFIX: &str = "pod-security.kubernetes.io/";
 struct Policy {
     level: Level,
     version: String,
+    minor: u32,
 }
 
 fn policy(labels: &Value, mode: &str) -> Policy {
@@ -24,7 +25,12 @@ fn policy(labels: &Value, mode: &str) -> Policy {
         "" => "latest".to_owned(),
         version => version.to_owned(),
     };
-    Policy { level, version }
+    let minor = version.strip_prefix("v1.").and_then(|minor| minor.parse().ok());
+    Policy {
+        level,
+        version,
+        minor: minor.unwrap_or(u32::MAX),
+    }
 }
 
 impl Policy {
@@ -68,14 +74,14 @@ pub(super) fn validate(
     let labels = found.at("metadata").at("labels");
     let enforce = policy(labels, "enforce");
     if is_pod {
-        let found = violations(enforce.level, template);
+        let found = violations(enforce.level, enforce.minor, template);
         if !found.is_empty() {
             let why = format!("violates PodSecurity {}: {}", enforce.named(), found.join(", "));
             return Err(Refusal::forbidden(request, &why));
         }
     }
     let warn = policy(labels, "warn");
-    let found = violations(warn.level, template);
+    let found = violations(warn.level, warn.minor, template);
     if found.is_empty() {
         return Ok(Vec::new());
     }

@@ -306,6 +306,14 @@ pub(super) fn prepare_job(job: &mut Value) {
         ("batch.kubernetes.io/controller-uid", &uid),
         ("batch.kubernetes.io/job-name", &name),
     ];
+    // Labels that a job takes from its template are the very same map in Go: they get what the template gets.
+    let own = job.at("metadata").at("labels");
+    let shared = own.is_object() && own == job.at("spec").at("template").at("metadata").at("labels");
+    if shared && let Some(own) = job.get_mut("metadata").and_then(|m| object_mut(m, "labels")) {
+        for (key, value) in labels {
+            own.entry(key).or_insert_with(|| json!(value));
+        }
+    }
     let Some(spec) = job.get_mut("spec") else { return };
     let template = object_mut(spec, "template").map(|t| t.entry("metadata").or_insert_with(|| json!({})));
     if let Some(map) = template.and_then(|meta| object_mut(meta, "labels")) {

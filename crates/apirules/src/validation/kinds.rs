@@ -78,6 +78,9 @@ pub(super) fn update(resource: &ResourceRef<'_>, new: &Value, old: &Value, error
     if resource.subresource == "status" && resource.resource == "services" {
         return super::services::validate_status(new, errors);
     }
+    if resource.subresource == "status" && (resource.group, resource.resource) == ("", "namespaces") {
+        return namespace_status(new, errors);
+    }
     if resource.subresource == "status" {
         workload_status::validate_status(resource, new, old, errors);
         return;
@@ -126,9 +129,13 @@ fn content(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors:
         ("", "namespaces") => namespace(new, errors),
         ("", "nodes") => super::nodes::node(new, old, errors),
         ("", "services") => super::services::validate(new, old, errors),
+        ("", "resourcequotas") => super::quotas::quota(new, old, errors),
+        ("", "limitranges") => super::quotas::limit_range(new, errors),
+        ("", "persistentvolumeclaims") => claim(new, old, errors),
         ("", "events") | ("events.k8s.io", "events") => event(resource, new, errors),
         ("coordination.k8s.io", "leases") => lease(new, errors),
         ("scheduling.k8s.io", "priorityclasses") => priority_class(new, old, errors),
+        ("admissionregistration.k8s.io", _) => super::registrations::validate(resource, new, errors),
         ("rbac.authorization.k8s.io", _) => super::rbac_kinds::validate(resource, new, old, errors),
         _ => {}
     }
@@ -211,6 +218,7 @@ fn config_map(new: &Value, old: Option<&Value>, errors: &mut Errors) {
 }
 
 fn namespace(new: &Value, errors: &mut Errors) {
+    security_labels(new, errors);
     for finalizer in new.at("spec").list("finalizers").iter().filter_map(Value::as_str) {
         let path = Path::new("spec").child("finalizers");
         errors.invalid_each(&path, finalizer, qualified_name(finalizer));
@@ -218,6 +226,43 @@ fn namespace(new: &Value, errors: &mut Errors) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid(&path, finalizer, detail);
         }
+    }
+}
+
+/// The PodSecurity plugin's, which says it as a field error.
+fn security_labels(new: &Value, errors: &mut Errors) {
+    let labels = new.at("metadata").at("labels");
+    let path = Path::new("metadata").child("labels");
+    for mode in ["enforce", "audit", "warn"] {
+        let key = format!("pod-security.kubernetes.io/{mode}");
+        let level = labels.text(&key);
+        if labels.has(&key) && !["privileged", "baseline", "restricted"].contains(&level) {
+            let detail = "must be one of privileged, baseline, restricted";
+            errors.invalid(&path.key(&key), level, detail);
+        }
+        let key = format!("{key}-version");
+        let version = labels.text(&key);
+        let minor = version.strip_prefix("v1.").unwrap_or_default();
+        let is_minor = minor.parse::<u32>().is_ok_and(|n| n.to_string() == minor);
+        if labels.has(&key) && version != "latest" && !is_minor {
+            let detail = "must be \"latest\" or \"v1.x\"";
+            errors.invalid(&path.key(&key), version, detail);
+        }
+    }
+}
+
+fn namespace_status(new: &Value, errors: &mut Errors) {
+    let (phase, path) = (new.at("status").text("phase"), Path::new("status").child("Phase"));
+    match new.at("metadata").has("deletionTimestamp") {
+        false if phase != "Active" => {
+            let detail = "may only be 'Active' if `deletionTimestamp` is empty";
+            errors.invalid(&path, phase, detail);
+        }
+        true if phase != "Terminating" => {
+            let detail = "may only be 'Terminating' if `deletionTimestamp` is not empty";
+            errors.invalid(&path, phase, detail);
+        }
+        _ => {}
     }
 }
 
@@ -239,6 +284,37 @@ fn event(resource: &ResourceRef<'_>, new: &Value, errors: &mut Errors) {
     if !matches {
         let at = Path::new("involvedObject").child("namespace");
         errors.invalid(&at, about, "does not match event.namespace");
+    }
+}
+
+/// Only what a bound claim asks for may change.
+fn claim(new: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let Some(old) = old else { return };
+    let bound = old.at("status").text("phase") == "Bound";
+    let rest = |claim: &Value| {
+        let mut spec = claim.at("spec").clone();
+        if let Some(spec) = spec.as_object_mut() {
+            // A binder sets it once.
+            if old.at("spec").text("volumeName").is_empty() {
+                spec.remove("volumeName");
+            }
+            if bound {
+                spec.remove("volumeAttributesClassName");
+            }
+        }
+        if bound
+            && let Some(requests) = spec
+                .pointer_mut("/resources/requests")
+                .and_then(Value::as_object_mut)
+        {
+            requests.remove("storage");
+        }
+        spec
+    };
+    if rest(new) != rest(old) {
+        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for \
+                      bound claims";
+        errors.forbidden(&Path::new("spec"), detail);
     }
 }
 
@@ -267,7 +343,7 @@ fn priority_class(new: &Value, old: Option<&Value>, errors: &mut Errors) {
         let detail = "priority class names with 'system-' prefix are reserved for system use only. error: ";
         errors.forbidden(
             &Path::new("metadata").child("name"),
-            format!("{detail}{name} is not a system priority class"),
+            format!("{detail}{name} is not a known system priority class"),
         );
     }
     if old.is_none() && value > 1_000_000_000 && !name.starts_with("system-") {

@@ -47,7 +47,8 @@ fn manners(resource: &ResourceRef<'_>) -> Manners {
         | ("", "replicationcontrollers")
         | ("networking.k8s.io", "ingresses")
         | ("flowcontrol.apiserver.k8s.io" | "apiextensions.k8s.io", _) => BOTH,
-        ("networking.k8s.io", "networkpolicies") => GENERATION,
+        ("networking.k8s.io", "networkpolicies" | "ingressclasses")
+        | ("discovery.k8s.io", "endpointslices") => GENERATION,
         ("admissionregistration.k8s.io", "validatingadmissionpolicies") => BOTH,
         ("admissionregistration.k8s.io", _) => GENERATION,
         ("autoscaling", _)
@@ -93,6 +94,11 @@ pub(super) fn prepare_create(resource: &ResourceRef<'_>, object: &mut Value, now
             clear_status(resource, object);
             set_generation(object, 1);
             set_template_generation(object, template_generation(object).max(1));
+        }
+        ("apps", "statefulsets", "") => {
+            drop_max_unavailable(object, &Value::Null);
+            clear_status(resource, object);
+            set_generation(object, 1);
         }
         ("", "persistentvolumes", "") => {
             object["status"] = json!({"phase": "Pending",
@@ -150,6 +156,34 @@ fn prepare_definition(object: &mut Value) {
     let mut storage = versions.filter(|v| v.flag("storage")).map(|v| v.text("name"));
     let storage: Vec<&str> = storage.next().into_iter().collect();
     object["status"] = json!({"storedVersions": storage});
+}
+
+/// From now on objects are stored in it.
+fn add_storage_version(object: &mut Value) {
+    let versions = object.at("spec").list("versions").iter();
+    let mut storage = versions.filter(|v| v.flag("storage")).map(|v| v.text("name"));
+    let Some(storage) = storage.next().map(str::to_owned) else {
+        return;
+    };
+    if let Some(status) = object_mut(object, "status") {
+        let stored = status.entry("storedVersions").or_insert_with(|| json!([]));
+        match stored.as_array_mut() {
+            Some(all) if all.iter().any(|v| *v == storage) => {}
+            Some(all) => all.push(storage.into()),
+            None => *stored = json!([storage]),
+        }
+    }
+}
+
+/// Several pods at once is a feature of stateful sets that is off by default.
+fn drop_max_unavailable(new: &mut Value, old: &Value) {
+    const AT: &str = "/spec/updateStrategy/rollingUpdate";
+    if old.pointer(AT).is_some_and(|r| r.has("maxUnavailable")) {
+        return;
+    }
+    if let Some(rolling) = new.pointer_mut(AT).and_then(Value::as_object_mut) {
+        rolling.remove("maxUnavailable");
+    }
 }
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -244,8 +278,11 @@ pub(super) fn prepare_update(resource: &ResourceRef<'_>, new: &mut Value, old: &
     if manners.status {
         copy_field(new, old, "status");
     }
-    if (resource.group, resource.resource) == ("", "services") {
-        services::drop_unused(new, old);
+    match (resource.group, resource.resource) {
+        ("", "services") => services::drop_unused(new, old),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => add_storage_version(new),
+        ("apps", "statefulsets") => drop_max_unavailable(new, old),
+        _ => {}
     }
     if (resource.group, resource.resource) == ("apps", "daemonsets") {
         let same = new.at("spec").at("template") == old.at("spec").at("template");

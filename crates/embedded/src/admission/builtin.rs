@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Sight, refused};
 use crate::attributes::{Attributes, Operation};
 use crate::catalog::StorageKey;
+use crate::pipeline;
 use crate::server::ApiServer;
 use crate::status::{Status, Warnings};
 use crate::store::{Change, CommitError, Expect, object_key};
@@ -105,8 +106,18 @@ fn write(server: &ApiServer, charge: &rules::Charge) -> Result<bool, Status> {
     if stored.revision.to_string() != charge.resource_version {
         return Ok(false);
     }
-    let mut quota = stored.bare();
+    let Some(resource) = server.stored_resource(&table) else {
+        return Ok(true);
+    };
+    let old = stored.value(&resource);
+    let mut quota = old.clone();
     quota["status"]["used"] = Value::Object(charge.used.clone());
+    let writer = pipeline::Writer {
+        manager: "kube-apiserver",
+        subresource: "status",
+        now: server.now(),
+    };
+    pipeline::track_update(&resource, &old, &mut quota, &writer);
     let extract = crate::fields::extractor(&table);
     match server.store().commit(
         &table,

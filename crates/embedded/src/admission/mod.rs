@@ -1,5 +1,7 @@
-//! Admission: built-in plugins, then webhooks, then quota; plugins and webhooks once more after webhooks' patches.
+//! Admission: built-in plugins, policies, webhooks, then quota; the first three once more after a change by policies
+//! or webhooks.
 pub(crate) mod builtin;
+mod compiled;
 mod conditions;
 mod matching;
 mod policies;
@@ -15,6 +17,7 @@ use crate::catalog::StorageKey;
 use crate::pipeline;
 use crate::server::ApiServer;
 use crate::status::{Status, Warnings};
+pub(crate) use compiled::expression_errors;
 use matching::Invocation;
 use webhooks::Passes;
 
@@ -32,10 +35,12 @@ pub(crate) async fn mutate(
     }
     let mut passes = Passes::default();
     builtin::mutate(&sight, object, old)?;
+    passes.changed = policies::mutate(&sight, object, old, false).await?;
     let mut warnings = webhooks::mutate(&sight, object, old, &mut passes).await?;
     if passes.changed {
         passes.again();
         builtin::mutate(&sight, object, old)?;
+        policies::mutate(&sight, object, old, true).await?;
         warnings.extend(webhooks::mutate(&sight, object, old, &mut passes).await?);
     }
     sight.check_grant(object, old)?;

@@ -3,6 +3,7 @@
 //! They are driven by the writes that concern them, one task for each server; an idle server does nothing.
 mod garbage;
 mod namespace;
+mod protection;
 mod quota;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -34,6 +35,8 @@ pub(crate) enum Work {
     Dependent(StorageKey, String),
     /// A namespace whose quotas are to be counted.
     Quota(String),
+    /// An object that waits until nothing uses it.
+    Protected(StorageKey, String),
     /// A CustomResourceDefinition that is new, changed, or being deleted.
     Definition(String),
 }
@@ -87,6 +90,7 @@ pub(crate) fn spawn(server: &ApiServer, mut inbox: Inbox) {
     let weak: Weak<Inner> = Arc::downgrade(&server.inner);
     garbage::scan(server);
     namespace::scan(server);
+    protection::scan(server);
     tokio::spawn(async move {
         while inbox.0.recv().await.is_some() {
             while let Some(inner) = weak.upgrade() {
@@ -107,6 +111,7 @@ async fn perform(server: &ApiServer, work: Work) {
         Work::OwnerWaits(table, key) => garbage::owner_waits(server, &table, &key).await,
         Work::Dependent(table, key) => garbage::dependent(server, &table, &key).await,
         Work::Quota(namespace) => quota::recount(server, &namespace).await,
+        Work::Protected(table, key) => protection::release(server, &table, &key).await,
         Work::Definition(name) => definition(server, &name).await,
     };
     if let Err(status) = result {
@@ -133,12 +138,16 @@ pub(crate) fn created(server: &ApiServer, resource: &Resource, object: &Stored) 
 
 /// Pods that have ended and quotas that have changed are counted anew.
 fn concerns_quota(server: &ApiServer, resource: &Resource, object: &Stored) {
+    if resource.is("", "resourcequotas") || is_ended_pod(resource, object) {
+        quota::concern(server, object.namespace());
+    }
+}
+
+fn is_ended_pod(resource: &Resource, object: &Stored) -> bool {
     let ended = |(name, phase): &(&str, Box<str>)| {
         *name == "status.phase" && matches!(&**phase, "Succeeded" | "Failed")
     };
-    if resource.is("", "resourcequotas") || (resource.is("", "pods") && object.fields.iter().any(ended)) {
-        quota::concern(server, object.namespace());
-    }
+    resource.is("", "pods") && object.fields.iter().any(ended)
 }
 
 /// Told of every object that was changed.
@@ -157,6 +166,10 @@ pub(crate) fn updated(server: &ApiServer, resource: &Resource, object: &Stored) 
             Work::Dependent(resource.storage.clone(), object.key.to_string()),
         );
     }
+    if is_ended_pod(resource, object) {
+        protection::user_gone(server, object);
+    }
+    protection::concern(server, resource, object);
     concerns_quota(server, resource, object);
     concerns_catalog(server, resource, object);
 }
@@ -179,8 +192,14 @@ pub(crate) fn deleted(server: &ApiServer, resource: &Resource, object: &Stored) 
     {
         push(server, Work::Namespace(namespace.to_owned()));
     }
+    if resource.is("", "pods") {
+        protection::user_gone(server, object);
+    }
     quota::concern(server, object.namespace());
     concerns_catalog(server, resource, object);
+    if resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        judge_definitions_anew(server);
+    }
     if resource.custom.is_some() {
         let (_, definitions) = store.snapshot(&crate::custom::definitions(), "");
         let name = format!("{}.{}", resource.plural, resource.group);
@@ -194,6 +213,13 @@ fn concerns_catalog(server: &ApiServer, resource: &Resource, object: &Stored) {
     if resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
         crate::custom::reload(server);
         push(server, Work::Definition(object.name().to_owned()));
+    }
+}
+
+/// Names that a definition had are free for others.
+fn judge_definitions_anew(server: &ApiServer) {
+    for other in server.inner.store.snapshot(&crate::custom::definitions(), "").1 {
+        push(server, Work::Definition(other.name().to_owned()));
     }
 }
 

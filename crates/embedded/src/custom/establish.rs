@@ -19,11 +19,8 @@ use crate::status::Status;
 /// Writes the conditions of a definition, as a real server's controllers would.
 pub(crate) async fn establish(server: &ApiServer, name: &str) -> Result<(), Status> {
     let now = rfc3339_seconds(server.now());
-    let conflict = conflict(server, name);
-    edit(server, name, "status", |old| {
-        with_status(old, conflict.as_deref(), &now)
-    })
-    .await
+    let taken = taken(server, name);
+    edit(server, name, "status", |old| with_status(old, &taken, &now)).await
 }
 
 /// Deletes the objects of a definition that is being deleted, then lets it go.
@@ -106,49 +103,101 @@ async fn edit(
     }
 }
 
-/// Which other definition of the group has one of the names already.
-fn conflict(server: &ApiServer, name: &str) -> Option<String> {
-    let own = server.inner.store.get(&definitions(), name)?.bare();
-    let names = names_of(&own["spec"]["names"]);
-    for other in server.inner.store.snapshot(&definitions(), "").1 {
-        let value = other.bare();
-        if other.name() == name || value["spec"]["group"] != own["spec"]["group"] {
-            continue;
-        }
-        let taken = names_of(&value["status"]["acceptedNames"]);
-        if let Some(found) = names.iter().find(|n| taken.contains(n)) {
-            return Some(format!("{found:?} is already in use"));
-        }
-        let kind = |v: &Value| v["status"]["acceptedNames"]["kind"].as_str().map(str::to_owned);
-        if kind(&value).as_deref() == own["spec"]["names"]["kind"].as_str() {
-            return Some(format!(
-                "{:?} is already in use",
-                kind(&value).unwrap_or_default()
-            ));
-        }
-    }
-    None
+/// The names that other definitions of the group have: of resources, and of kinds.
+#[derive(Default)]
+struct Taken {
+    resources: Vec<String>,
+    kinds: Vec<String>,
 }
 
-fn names_of(names: &Value) -> Vec<String> {
-    let mut out: Vec<String> = ["plural", "singular"]
-        .iter()
-        .filter_map(|n| names[*n].as_str())
-        .map(str::to_owned)
-        .collect();
-    out.extend(
-        names["shortNames"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned),
-    );
+fn taken(server: &ApiServer, name: &str) -> Taken {
+    let mut out = Taken::default();
+    let Some(own) = server.inner.store.get(&definitions(), name) else {
+        return out;
+    };
+    let group = own.bare()["spec"]["group"].clone();
+    for other in server.inner.store.snapshot(&definitions(), "").1 {
+        let value = other.bare();
+        if other.name() == name || value["spec"]["group"] != group {
+            continue;
+        }
+        let names = &value["status"]["acceptedNames"];
+        let text = |field: &str| names[field].as_str().filter(|n| !n.is_empty()).map(str::to_owned);
+        out.resources
+            .extend(["plural", "singular"].into_iter().filter_map(text));
+        out.resources.extend(short_names(names));
+        out.kinds
+            .extend(["kind", "listKind"].into_iter().filter_map(text));
+    }
     out
 }
 
-fn with_status(old: &Value, conflict: Option<&str>, now: &str) -> Value {
+fn short_names(names: &Value) -> Vec<String> {
+    let all = names["shortNames"].as_array().into_iter().flatten();
+    all.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The names that a definition has from now on, and the last of the conflicts: why, and what is in conflict.
+fn accept(old: &Value, taken: &Taken) -> (Value, Option<(&'static str, String)>) {
+    let (wanted, before) = (&old["spec"]["names"], &old["status"]["acceptedNames"]);
+    let mut accepted = match before.is_object() {
+        true => before.clone(),
+        false => json!({"plural": "", "kind": ""}),
+    };
+    let mut conflict = None;
+    let free = |field: &str, all: &[String]| {
+        wanted[field] == before[field] || wanted[field].as_str().is_none_or(|n| !all.iter().any(|t| t == n))
+    };
+    for (field, reason, all) in [
+        ("plural", "PluralConflict", &taken.resources),
+        ("singular", "SingularConflict", &taken.resources),
+    ] {
+        match free(field, all) {
+            true => accepted[field] = wanted[field].clone(),
+            false => conflict = Some((reason, in_use(&wanted[field]))),
+        }
+    }
+    let held = short_names(before);
+    let clash = short_names(wanted)
+        .into_iter()
+        .find(|n| !held.contains(n) && taken.resources.contains(n));
+    match clash {
+        Some(name) => conflict = Some(("ShortNamesConflict", in_use(&json!(name)))),
+        None => accepted["shortNames"] = wanted["shortNames"].clone(),
+    }
+    for (field, reason) in [("kind", "KindConflict"), ("listKind", "ListKindConflict")] {
+        match free(field, &taken.kinds) {
+            true => accepted[field] = wanted[field].clone(),
+            false => conflict = Some((reason, in_use(&wanted[field]))),
+        }
+    }
+    accepted["categories"] = wanted["categories"].clone();
+    if let Some(names) = accepted.as_object_mut() {
+        names.retain(|_, value| !value.is_null());
+    }
+    (accepted, conflict)
+}
+
+fn in_use(name: &Value) -> String {
+    format!("{:?} is already in use", name.as_str().unwrap_or_default())
+}
+
+/// Its names were refused, and it never had any.
+pub(super) fn is_refused(definition: &Value) -> bool {
+    let says = |kind: &str| {
+        let all = definition["status"]["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        all.filter(|c| c["type"] == kind).any(|c| c["status"] == "False")
+    };
+    says("NamesAccepted") && says("Established")
+}
+
+fn with_status(old: &Value, taken: &Taken, now: &str) -> Value {
     let mut next = old.clone();
+    let (accepted, conflict) = accept(old, taken);
+    next["status"]["acceptedNames"] = accepted;
     let before = old
         .pointer("/status/conditions")
         .and_then(Value::as_array)
@@ -159,6 +208,9 @@ fn with_status(old: &Value, conflict: Option<&str>, now: &str) -> Value {
         let since = same.map_or_else(|| json!(now), |c| c["lastTransitionTime"].clone());
         json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
     };
+    let established = before
+        .iter()
+        .find(|c| c["type"] == "Established" && c["status"] == "True");
     let mut conditions = match conflict {
         None => vec![
             condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
@@ -169,15 +221,18 @@ fn with_status(old: &Value, conflict: Option<&str>, now: &str) -> Value {
                 "the initial names have been accepted",
             ),
         ],
-        Some(why) => vec![
-            condition("NamesAccepted", "False", "NameConflict", why),
-            condition(
+        Some((reason, why)) => {
+            let not_yet = condition(
                 "Established",
                 "False",
                 "NotAccepted",
                 "not all names are accepted",
-            ),
-        ],
+            );
+            vec![
+                condition("NamesAccepted", "False", reason, &why),
+                established.cloned().unwrap_or(not_yet),
+            ]
+        }
     };
     if metadata::is_deleting(old) {
         let why = "CustomResource deletion is in progress";
@@ -189,9 +244,6 @@ fn with_status(old: &Value, conflict: Option<&str>, now: &str) -> Value {
         ));
     }
     next["status"]["conditions"] = Value::Array(conditions);
-    if conflict.is_none() {
-        next["status"]["acceptedNames"] = old["spec"]["names"].clone();
-    }
     let storage = old["spec"]["versions"]
         .as_array()
         .into_iter()

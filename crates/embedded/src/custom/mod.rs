@@ -39,7 +39,11 @@ pub(crate) fn reload(server: &ApiServer) {
     let mut catalog = Catalog::default();
     let (_, definitions) = server.inner.store.snapshot(&definitions(), "");
     for stored in definitions {
-        match Crd::parse(&stored.bare()) {
+        let definition = stored.bare();
+        if establish::is_refused(&definition) {
+            continue;
+        }
+        match Crd::parse(&definition) {
             Ok(crd) => definition::resources(Arc::new(crd))
                 .into_iter()
                 .for_each(|r| catalog.insert(r)),
@@ -59,6 +63,7 @@ pub(crate) fn reload(server: &ApiServer) {
 /// What is wrong with a definition.
 pub(crate) fn validate_definition(value: &Value) -> Vec<FieldError> {
     let mut errors = Crd::parse(value).err().unwrap_or_default();
+    errors.extend(apiextensions::approval_errors(value));
     errors.extend(apiextensions::stored_version_errors(value));
     errors
 }
@@ -187,6 +192,23 @@ impl CustomVersion {
     }
 
     /// What the storage version does not know goes, and its defaults are filled in.
+    /// Objects may be stored as an earlier schema wanted them.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.crd.changed
+    }
+
+    pub(crate) fn is_terminating(&self) -> bool {
+        self.crd.terminating
+    }
+
+    /// As the schema of the storage version wants it today.
+    pub(crate) fn settle_as_stored(&self, value: &mut Value) {
+        if let Some(storage) = self.crd.storage_version() {
+            storage.prune(value);
+            storage.default(value);
+        }
+    }
+
     pub(crate) fn settle_in_storage(&self, value: &mut Value) {
         if let Some(storage) = self.crd.storage_version().filter(|v| v.name != self.version) {
             storage.prune(value);

@@ -122,6 +122,15 @@ async fn finish(
     let resource = &target.resource;
     let subresource = target.subresource.as_deref().unwrap_or_default();
     pipeline::prepare_for_create(&call.server, resource, subresource, &mut object)?;
+    if resource.custom.as_ref().is_some_and(|c| c.is_terminating()) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(Status::forbidden(
+            &resource.group,
+            &resource.plural,
+            &attributes.name,
+            why,
+        ));
+    }
     let errors = pipeline::validate_create(resource, &object);
     if !errors.is_empty() {
         let kind = object["kind"].as_str().unwrap_or(&resource.kind);

@@ -16,7 +16,13 @@ use crate::{decode, metadata};
 
 pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
-    let eviction = decode::of_kind(call, "policy", "v1", "Eviction")?;
+    let eviction = decode::of_kind(call, "policy", "v1", "Eviction")
+        .or_else(|status| decode::of_kind(call, "policy", "v1beta1", "Eviction").map_err(|_| status))?;
+    if !metadata::name(&eviction).is_empty() && metadata::name(&eviction) != target.name() {
+        return Err(Status::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
+    }
     let pod = read::find(call, target)?.bare();
     let dry = options.dry_run
         || eviction
@@ -32,6 +38,10 @@ pub(crate) async fn handle(call: &Call, target: &Target) -> Result<Answer, Statu
     let mut target = target.clone();
     target.subresource = None;
     if !dry {
+        // Nothing is said of a pod whose deletion would be refused.
+        let mut tried = delete_options.clone();
+        tried.dry_run = true;
+        delete::delete(call, &target, &tried).await?;
         announce(call, &target).await?;
     }
     delete::delete(call, &target, &delete_options).await?;
@@ -136,10 +146,6 @@ fn charged(budget: &Value, pod: &Value, pod_name: &str, now: &str) -> Result<Val
         number("/status/currentHealthy"),
         number("/status/desiredHealthy"),
     );
-    if number("/status/observedGeneration") < number("/metadata/generation") {
-        let why = format!("The disruption budget {name} is still being processed by the server.");
-        return Err(refused(&why, Some(10)));
-    }
     if !is_ready(pod) {
         let policy = budget
             .pointer("/spec/unhealthyPodEvictionPolicy")
@@ -148,15 +154,49 @@ fn charged(budget: &Value, pod: &Value, pod_name: &str, now: &str) -> Result<Val
             return Ok(budget.clone());
         }
     }
+    if number("/status/observedGeneration") < number("/metadata/generation") {
+        let why = format!("The disruption budget {name} is still being processed by the server.");
+        return Err(refused(&why, Some(10)));
+    }
     if allowed <= 0 {
-        let why =
-            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
+        let why = match healthy <= desired {
+            true => {
+                format!(
+                    "The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
+                )
+            }
+            false => format!("The disruption budget {name} does not allow evicting pods currently"),
+        };
         return Err(refused(&why, None));
     }
     let mut out = budget.clone();
     out["status"]["disruptionsAllowed"] = (allowed - 1).into();
     out["status"]["disruptedPods"][pod_name] = now.into();
+    if allowed == 1 {
+        exhaust(&mut out, now);
+    }
     Ok(out)
+}
+
+/// The budget says that it allows no more.
+fn exhaust(budget: &mut Value, now: &str) {
+    let mut condition = json!({
+        "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
+        "observedGeneration": budget["status"]["observedGeneration"], "lastTransitionTime": now,
+    });
+    let conditions = &mut budget["status"]["conditions"];
+    match conditions.as_array_mut() {
+        Some(all) => match all.iter_mut().find(|c| c["type"] == "DisruptionAllowed") {
+            Some(found) => {
+                if found["status"] == "False" {
+                    condition["lastTransitionTime"] = found["lastTransitionTime"].clone();
+                }
+                *found = condition;
+            }
+            None => all.push(condition),
+        },
+        None => *conditions = json!([condition]),
+    }
 }
 
 fn refused(why: &str, retry: Option<u64>) -> Status {

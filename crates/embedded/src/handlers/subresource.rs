@@ -151,9 +151,11 @@ fn bound(call: &Call, target: &Target, old: &Value, binding: &Value, node: &str)
     }
     let mut pod = old.clone();
     pod["spec"]["nodeName"] = node.into();
-    if let Some(annotations) = metadata::get(binding, "annotations").and_then(Value::as_object) {
-        for (key, value) in annotations {
-            pod["metadata"]["annotations"][key.as_str()] = value.clone();
+    for field in ["labels", "annotations"] {
+        if let Some(given) = metadata::get(binding, field).and_then(Value::as_object) {
+            for (key, value) in given {
+                pod["metadata"][field][key.as_str()] = value.clone();
+            }
         }
     }
     let now = rfc3339_seconds(call.server.now());

@@ -227,7 +227,7 @@ impl Watcher {
             let previous = event.previous.as_ref()?;
             return Some(self.encode(kind, previous, Some(event.revision)).await);
         }
-        if self.form != Form::Json || self.resource.converts() {
+        if self.form != Form::Json || !self.resource.is_served_as_stored() {
             return Some(self.encode(kind, &event.object, None).await);
         }
         let slot = &event.lines[kind as usize];
@@ -237,7 +237,7 @@ impl Watcher {
     }
 
     async fn encode(&mut self, kind: EventKind, object: &Stored, at: Option<u64>) -> Result<Bytes, Status> {
-        if self.form == Form::Json && at.is_none() && !self.resource.converts() {
+        if self.form == Form::Json && at.is_none() && self.resource.is_served_as_stored() {
             return Ok(plain_line(&self.resource, kind, object));
         }
         let mut value = show::served_value(&self.server, &self.resource, object).await?;

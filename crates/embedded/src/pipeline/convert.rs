@@ -19,6 +19,10 @@ pub(crate) async fn from_storage(
     resource: &Resource,
     values: Vec<Value>,
 ) -> Result<Vec<Value>, Status> {
+    let mut values = values;
+    if let Some(custom) = resource.custom.as_ref().filter(|c| c.has_changed()) {
+        values.iter_mut().for_each(|value| custom.settle_as_stored(value));
+    }
     match resource.converts() {
         true => convert(server, resource, values, &stored(resource), &super::gvk(resource)).await,
         false => Ok(values),

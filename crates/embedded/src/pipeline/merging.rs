@@ -48,6 +48,14 @@ pub(crate) fn apply(
     }
 }
 
+/// What an object becomes under a configuration that nobody comes to own.
+pub(crate) fn lay_over(resource: &Resource, live: &Value, configuration: &Value) -> Result<Value, String> {
+    let served = ServedVersions(resource);
+    let schema = served.schema(&resource.api_version());
+    let schema = schema.ok_or_else(|| format!("{} have no schema", resource.plural))?;
+    ssa::lay_over(schema, live, configuration)
+}
+
 /// Records in a Scale's managedFields what an update or patch of it changed. Of custom kinds a real server loses them.
 pub(crate) fn track_scale(target: &Target, live: &Value, new: &mut Value, writer: &Writer<'_>) {
     prune_kind("autoscaling", "v1", "Scale", new);

@@ -16,8 +16,8 @@ use crate::status::Status;
 
 pub(crate) use convert::{as_if_stored, from_storage, to_storage};
 pub(crate) use merging::{
-    Writer, apply, apply_scale, is_noop, json_patch, merge_patch, parse_merge_patch, strategic_patch,
-    track_scale, track_update,
+    Writer, apply, apply_scale, is_noop, json_patch, lay_over, merge_patch, parse_merge_patch,
+    strategic_patch, track_scale, track_update,
 };
 pub(crate) use strategy::{creates_on_update, finalizers_of_deletion, may_vanish, updates_unconditionally};
 
@@ -171,6 +171,7 @@ pub(crate) fn validate_create(resource: &Resource, value: &Value) -> Vec<FieldEr
             if strategy::is_definition(resource) {
                 errors.extend(crate::custom::validate_definition(value));
             }
+            errors.extend(crate::admission::expression_errors(resource, value));
             errors
         }
     }
@@ -191,7 +192,7 @@ pub(crate) fn prepare_for_update(
     match &resource.custom {
         Some(custom) => custom.prepare_for_update(subresource, new, old),
         None if subresource == "binding" => {}
-        None if subresource == "finalize" => {}
+        None if subresource == "finalize" => new["status"] = old["status"].clone(),
         None => validation::prepare_for_update(&reference(resource, subresource), new, old),
     }
     normalise(resource, new);
@@ -211,6 +212,9 @@ pub(crate) fn validate_update(
             let mut errors = validation::validate_update(&reference(resource, subresource), new, old);
             if strategy::is_definition(resource) && subresource.is_empty() {
                 errors.extend(crate::custom::validate_changed_definition(new, old));
+            }
+            if new.get("webhooks") != old.get("webhooks") || new.get("spec") != old.get("spec") {
+                errors.extend(crate::admission::expression_errors(resource, new));
             }
             errors
         }

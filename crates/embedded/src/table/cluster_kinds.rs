@@ -72,7 +72,11 @@ fn event_source(row: &Row<'_>, group: &str) -> String {
         "" => row.text(reporter),
         component => component,
     };
-    match row.text(&format!("{source}/host")) {
+    let host = match row.text(&format!("{source}/host")) {
+        "" if row.text(&format!("{source}/component")).is_empty() => row.text("/reportingInstance"),
+        host => host,
+    };
+    match host {
         "" => component.to_owned(),
         host => format!("{component}, {host}"),
     }

@@ -203,25 +203,48 @@ fn disruption_budget(row: &Row<'_>) -> Vec<Value> {
     ]
 }
 
-/// Metrics are only told apart as far as the CPU target that v1 and v2 share.
+/// Two of them, and how many more there are.
+const SHOWN_TARGETS: usize = 2;
+
+/// What a metric is held against. None is measured here.
+fn target(metric: &Value) -> String {
+    let of = |inner: &Value| {
+        let target = &inner["target"];
+        let amount = ["averageValue", "value"].iter().find_map(|k| target[*k].as_str());
+        amount.unwrap_or("<auto>").to_owned()
+    };
+    match metric["type"].as_str().unwrap_or_default() {
+        "Resource" => {
+            let resource = metric["resource"]["name"].as_str().unwrap_or_default();
+            match metric["resource"]["target"]["averageUtilization"].as_i64() {
+                Some(percent) => format!("{resource}: {UNKNOWN}/{percent}%"),
+                None => format!("{resource}: {UNKNOWN}/{}", of(&metric["resource"])),
+            }
+        }
+        "External" => match metric["external"]["target"]["averageValue"].as_str() {
+            Some(amount) => format!("{UNKNOWN}/{amount} (avg)"),
+            None => format!("{UNKNOWN}/{}", of(&metric["external"])),
+        },
+        "Pods" => format!("{UNKNOWN}/{}", of(&metric["pods"])),
+        "Object" => format!("{UNKNOWN}/{}", of(&metric["object"])),
+        _ => "<unknown type>".to_owned(),
+    }
+}
+
 fn autoscaler(row: &Row<'_>) -> Vec<Value> {
     let reference = format!(
         "{}/{}",
         row.text("/spec/scaleTargetRef/kind"),
         row.text("/spec/scaleTargetRef/name")
     );
-    let mut targets: Vec<String> = row
-        .list("/spec/metrics")
-        .iter()
-        .filter(|m| m["type"] == "Resource")
-        .map(|m| {
-            let resource = m["resource"]["name"].as_str().unwrap_or_default();
-            match m["resource"]["target"]["averageUtilization"].as_i64() {
-                Some(percent) => format!("{resource}: {UNKNOWN}/{percent}%"),
-                None => format!("{resource}: {UNKNOWN}/<auto>"),
-            }
-        })
-        .collect();
+    let mut targets: Vec<String> = row.list("/spec/metrics").iter().map(target).collect();
+    if targets.len() > SHOWN_TARGETS {
+        let more = targets.len() - SHOWN_TARGETS;
+        targets.truncate(SHOWN_TARGETS);
+        if let Some(last) = targets.last_mut() {
+            last.push_str(&format!(" + {more} more..."));
+        }
+    }
     if let Some(percent) = row.at("/spec/targetCPUUtilizationPercentage").as_i64() {
         targets.push(format!("cpu: {UNKNOWN}/{percent}%"));
     }

@@ -36,6 +36,13 @@ pub(crate) fn validate_status_update(new: &Value, old: &Value, errors: &mut Erro
             dns_subdomain(nominated),
         );
     }
+    if nominated != before.text("nominatedNodeName")
+        && !nominated.is_empty()
+        && !spec.text("nodeName").is_empty()
+    {
+        let detail = "may not be set on pods that are already bound to a node";
+        errors.forbidden(&path.child("nominatedNodeName"), detail);
+    }
     if let Some(generation) = after.int("observedGeneration").filter(|g| *g < 0) {
         let at = path.child("observedGeneration");
         errors.invalid(&at, generation, "must be a non-negative integer");
