@@ -98,9 +98,16 @@ impl Edit<'_> {
                     code: 200,
                 });
             }
-            match self.store(&stored, &old, new).await {
+            let mut gone = self.is_last(&old, &new).then(|| new.clone());
+            match self.store(&stored, new, gone.is_some()).await {
                 Ok(committed) => {
-                    let shown = Shown::Stored(committed);
+                    let shown = match gone.take() {
+                        Some(mut last) => {
+                            metadata::set(&mut last, "resourceVersion", committed.revision.to_string());
+                            Shown::Value(last)
+                        }
+                        None => Shown::Stored(committed),
+                    };
                     return Ok(Outcome {
                         shown,
                         warnings,
@@ -207,19 +214,22 @@ impl Edit<'_> {
         Ok(warnings)
     }
 
-    async fn store(&self, stored: &Arc<Stored>, old: &Value, new: Value) -> Result<Arc<Stored>, CommitError> {
+    /// Nothing holds the object any more.
+    fn is_last(&self, old: &Value, new: &Value) -> bool {
+        metadata::is_deleting(old)
+            && metadata::finalizers(new).is_empty()
+            && metadata::grace_seconds(new).unwrap_or(0) == 0
+            && pipeline::may_vanish(&self.target.resource, new)
+    }
+
+    async fn store(&self, stored: &Arc<Stored>, new: Value, gone: bool) -> Result<Arc<Stored>, CommitError> {
         let resource = &self.target.resource;
-        let gone = metadata::is_deleting(old)
-            && metadata::finalizers(&new).is_empty()
-            && metadata::grace_seconds(&new).unwrap_or(0) == 0
-            && pipeline::may_vanish(resource, &new);
-        let value = pipeline::to_storage(&self.call.server, resource, new)
-            .await
-            .map_err(|s| bad_encoding(&s))?;
         let change = if gone {
-            Change::Delete(value)
+            // What goes is what was stored: watchers see the finalizer that held it.
+            Change::Delete(stored.bare())
         } else {
-            Change::Put(value)
+            let value = pipeline::to_storage(&self.call.server, resource, new).await;
+            Change::Put(value.map_err(|s| bad_encoding(&s))?)
         };
         let extract = fields::extractor(&resource.storage);
         let expect = Expect::Version(stored.revision);
