@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::seccomp;
 use crate::path::go_quote;
 use crate::read::{Read, texts};
 
@@ -22,8 +23,7 @@ impl Level {
     }
 }
 
-/// `reason (detail)` of every check that `pod` fails, in the order a real server lists them. `minor` is that of the
-/// Kubernetes version whose checks are meant.
+/// `reason (detail)` of every check of Kubernetes 1.`minor` that `pod` fails, in the order a real server lists them.
 pub(super) fn violations(level: Level, minor: u32, pod: &Value) -> Vec<String> {
     let mut view = View::of(pod);
     view.spares_windows = minor >= 25;
@@ -41,7 +41,7 @@ pub(super) fn violations(level: Level, minor: u32, pod: &Value) -> Vec<String> {
     }
     if level == Level::Baseline {
         put(capabilities_baseline(&view));
-        put(seccomp_baseline(&view));
+        put(seccomp::baseline(&view));
     }
     if level == Level::Restricted {
         put(escalation(&view));
@@ -54,16 +54,16 @@ pub(super) fn violations(level: Level, minor: u32, pod: &Value) -> Vec<String> {
         if minor >= 23 {
             put(root_user(&view));
         }
-        put(seccomp_restricted(&view));
+        put(seccomp::restricted(&view));
     }
     out
 }
 
-struct View<'a> {
+pub(super) struct View<'a> {
     spec: &'a Value,
-    security: &'a Value,
+    pub security: &'a Value,
     /// Init, regular and ephemeral.
-    containers: Vec<&'a Value>,
+    pub containers: Vec<&'a Value>,
     /// Windows has no Linux security; older checks did not know that.
     spares_windows: bool,
 }
@@ -81,18 +81,18 @@ impl<'a> View<'a> {
         }
     }
 
-    fn is_windows(&self) -> bool {
+    pub(super) fn is_windows(&self) -> bool {
         self.spares_windows && self.spec.at("os").text("name") == "windows"
     }
 
     /// Names of the containers whose security context fails `test`.
-    fn bad(&self, test: impl Fn(&Value) -> bool) -> Vec<&'a str> {
+    pub(super) fn bad(&self, test: impl Fn(&Value) -> bool) -> Vec<&'a str> {
         let failing = self.containers.iter().filter(|c| test(c.at("securityContext")));
         failing.map(|c| c.text("name")).collect()
     }
 }
 
-fn quoted(names: &[&str]) -> String {
+pub(super) fn quoted(names: &[&str]) -> String {
     names.iter().map(|n| go_quote(n)).collect::<Vec<_>>().join(", ")
 }
 
@@ -100,7 +100,7 @@ fn plural<'a>(one: &'a str, many: &'a str, count: usize) -> &'a str {
     if count == 1 { one } else { many }
 }
 
-fn containers(names: &[&str]) -> String {
+pub(super) fn containers(names: &[&str]) -> String {
     format!(
         "{} {}",
         plural("container", "containers", names.len()),
@@ -108,11 +108,11 @@ fn containers(names: &[&str]) -> String {
     )
 }
 
-fn found(reason: &str, detail: &str) -> Option<String> {
+pub(super) fn found(reason: &str, detail: &str) -> Option<String> {
     Some(format!("{reason} ({detail})"))
 }
 
-fn sorted<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub(super) fn sorted<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut out: Vec<&str> = items.collect();
     out.sort_unstable();
     out.dedup();
@@ -472,56 +472,4 @@ fn root_user(view: &View<'_>) -> Option<String> {
         "runAsUser=0",
         &format!("{} must not set runAsUser=0", setters.join(" and ")),
     )
-}
-
-const SECCOMP: [&str; 2] = ["RuntimeDefault", "Localhost"];
-
-fn seccomp_type(security: &Value) -> Option<&str> {
-    security.at("seccompProfile").as_object()?;
-    Some(security.at("seccompProfile").text("type"))
-}
-
-fn explicit_seccomp(view: &View<'_>, bad: impl Fn(&str) -> bool) -> Option<String> {
-    let fails = |s: &Value| seccomp_type(s).is_some_and(&bad);
-    let names = view.bad(fails);
-    let mut setters = Vec::new();
-    if fails(view.security) {
-        setters.push("pod".to_owned());
-    }
-    if !names.is_empty() {
-        setters.push(containers(&names));
-    }
-    if setters.is_empty() {
-        return None;
-    }
-    let all = std::iter::once(view.security).chain(view.containers.iter().map(|c| c.at("securityContext")));
-    let values = sorted(all.filter_map(seccomp_type).filter(|t| bad(t)));
-    let detail = format!(
-        "{} must not set securityContext.seccompProfile.type to {}",
-        setters.join(" and "),
-        quoted(&values)
-    );
-    found("seccompProfile", &detail)
-}
-
-fn seccomp_baseline(view: &View<'_>) -> Option<String> {
-    explicit_seccomp(view, |kind| kind == "Unconfined")
-}
-
-fn seccomp_restricted(view: &View<'_>) -> Option<String> {
-    if view.is_windows() {
-        return None;
-    }
-    if let Some(explicit) = explicit_seccomp(view, |kind| !SECCOMP.contains(&kind)) {
-        return Some(explicit);
-    }
-    let implicit = view.bad(|s| seccomp_type(s).is_none());
-    if seccomp_type(view.security).is_some() || implicit.is_empty() {
-        return None;
-    }
-    let detail = format!(
-        "pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
-        containers(&implicit)
-    );
-    found("seccompProfile", &detail)
 }

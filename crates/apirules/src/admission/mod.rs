@@ -8,6 +8,7 @@ mod pod_defaults;
 mod pod_security;
 mod quota;
 mod runtime_class;
+mod seccomp;
 mod service_account;
 mod storage_protection;
 

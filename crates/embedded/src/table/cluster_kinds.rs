@@ -63,11 +63,7 @@ fn event_source(row: &Row<'_>, group: &str) -> String {
     } else {
         "/deprecatedSource"
     };
-    let reporter = if group.is_empty() {
-        "/reportingComponent"
-    } else {
-        "/reportingController"
-    };
+    let reporter = ["/reportingController", "/reportingComponent"][usize::from(group.is_empty())];
     let component = match row.text(&format!("{source}/component")) {
         "" => row.text(reporter),
         component => component,

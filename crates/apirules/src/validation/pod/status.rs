@@ -28,21 +28,7 @@ pub(crate) fn validate_status_update(new: &Value, old: &Value, errors: &mut Erro
         let kind = condition.text("type");
         errors.invalid_each(&at.child("Type"), kind, qualified_name(kind));
     }
-    let nominated = after.text("nominatedNodeName");
-    if nominated != before.text("nominatedNodeName") && !nominated.is_empty() {
-        errors.invalid_each(
-            &path.child("nominatedNodeName"),
-            nominated,
-            dns_subdomain(nominated),
-        );
-    }
-    if nominated != before.text("nominatedNodeName")
-        && !nominated.is_empty()
-        && !spec.text("nodeName").is_empty()
-    {
-        let detail = "may not be set on pods that are already bound to a node";
-        errors.forbidden(&path.child("nominatedNodeName"), detail);
-    }
+    nomination(after, before, spec, errors);
     if let Some(generation) = after.int("observedGeneration").filter(|g| *g < 0) {
         let at = path.child("observedGeneration");
         errors.invalid(&at, generation, "must be a non-negative integer");
@@ -88,6 +74,20 @@ pub(crate) fn validate_status_update(new: &Value, old: &Value, errors: &mut Erro
         errors.invalid(&at, first, "must be equal to `hostIP`");
     }
     validate_ips(hosts, before.list("hostIPs"), &path.child("hostIPs"), errors);
+}
+
+/// A node that is to be made free for the pod.
+fn nomination(after: &Value, before: &Value, spec: &Value, errors: &mut Errors) {
+    let nominated = after.text("nominatedNodeName");
+    if nominated == before.text("nominatedNodeName") || nominated.is_empty() {
+        return;
+    }
+    let at = Path::new("status").child("nominatedNodeName");
+    errors.invalid_each(&at, nominated, dns_subdomain(nominated));
+    if !spec.text("nodeName").is_empty() {
+        let detail = "may not be set on pods that are already bound to a node";
+        errors.forbidden(&at, detail);
+    }
 }
 
 /// A terminated container runs again only where its restart policy says so.
