@@ -149,6 +149,13 @@ func TestNamespaceOfV1alpha1BesideASelectorIsNotLost(t *testing.T) {
 	}
 }
 
+func TestAProblemIsToldInTheVersionThatWasWritten(t *testing.T) {
+	t.Parallel()
+	set := typed(t)
+	set.Spec.Namespace = "no namespace"
+	refused(t, api.Create(ctx, set, client.DryRunAll), 500, `spec.namespace: Invalid value: "no namespace"`)
+}
+
 func TestColumnsAreKruises(t *testing.T) {
 	t.Parallel()
 	set := created(t, "{"+oneContainer+"}")

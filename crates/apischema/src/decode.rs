@@ -17,6 +17,8 @@ pub struct Decoded {
     /// What Go's decoder would refuse; the first is the one that a server answers with, after
     /// `KIND in version "VERSION" cannot be handled as a KIND: `.
     pub errors: Vec<String>,
+    /// Where each of the errors is, in the same order (`spec.containers[0].image`).
+    pub places: Vec<String>,
 }
 
 /// Removes unknown fields, checks JSON types, and normalises: nulls and empty values as Go's encoder leaves them
@@ -53,6 +55,8 @@ struct Decoder<'a> {
 #[derive(Default)]
 struct Place {
     path: String,
+    /// As field errors have it: keys of maps in brackets, too.
+    field_path: String,
     /// Innermost struct and the names of the fields that lead here.
     owner: String,
     fields: Vec<String>,
@@ -61,8 +65,7 @@ struct Place {
 impl Decoder<'_> {
     fn value(&mut self, ty: TypeId, value: &mut Value, place: &mut Place, depth: usize) {
         if depth > MAX_DEPTH {
-            self.out.errors.push("exceeded max depth".to_owned());
-            return;
+            return self.refuse("exceeded max depth".to_owned(), place);
         }
         match self.table.get(ty) {
             TypeDef::Any => {}
@@ -85,7 +88,7 @@ impl Decoder<'_> {
                     return self.mismatch(ty, &scalars::json_type(value), place);
                 };
                 for (key, item) in map.iter_mut() {
-                    place.at(&format!("{}{key}", place.dot()), |place| {
+                    place.at(&format!("{}{key}", place.dot()), &format!("[{key}]"), |place| {
                         self.item(*inner, item, place, depth)
                     });
                 }
@@ -95,9 +98,8 @@ impl Decoder<'_> {
                     return self.mismatch(ty, &scalars::json_type(value), place);
                 };
                 for (index, item) in items.iter_mut().enumerate() {
-                    place.at(&format!("[{index}]"), |place| {
-                        self.item(*inner, item, place, depth)
-                    });
+                    let index = format!("[{index}]");
+                    place.at(&index, &index, |place| self.item(*inner, item, place, depth));
                 }
             }
         }
@@ -121,11 +123,12 @@ impl Decoder<'_> {
             Ok(()) => {}
             Err(Mismatch::Type(found)) => self.mismatch(ty, &found, place),
             Err(Mismatch::Inner(found, wanted)) => self.cannot_unmarshal(&found, wanted, place),
-            Err(Mismatch::Own(message)) if scalar == Scalar::Bytes => self.out.errors.push(message),
-            Err(Mismatch::Own(message)) if self.stopped => self.out.errors.push(message),
+            Err(Mismatch::Own(message)) if scalar == Scalar::Bytes => self.refuse(message, place),
+            Err(Mismatch::Own(message)) if self.stopped => self.refuse(message, place),
             Err(Mismatch::Own(message)) => {
                 self.stopped = true;
                 self.out.errors.insert(0, message);
+                self.out.places.insert(0, place.field_path.clone());
             }
         }
     }
@@ -202,9 +205,12 @@ impl Decoder<'_> {
                 place.fields.join(".")
             )
         };
-        self.out
-            .errors
-            .push(format!("json: cannot unmarshal {found} into {target}"));
+        self.refuse(format!("json: cannot unmarshal {found} into {target}"), place);
+    }
+
+    fn refuse(&mut self, message: String, place: &Place) {
+        self.out.errors.push(message);
+        self.out.places.push(place.field_path.clone());
     }
 }
 
@@ -213,17 +219,19 @@ impl Place {
         if self.path.is_empty() { "" } else { "." }
     }
 
-    fn at(&mut self, suffix: &str, visit: impl FnOnce(&mut Self)) {
-        let length = self.path.len();
+    fn at(&mut self, suffix: &str, in_field_path: &str, visit: impl FnOnce(&mut Self)) {
+        let lengths = (self.path.len(), self.field_path.len());
         self.path.push_str(suffix);
+        self.field_path.push_str(in_field_path);
         visit(self);
-        self.path.truncate(length);
+        self.path.truncate(lengths.0);
+        self.field_path.truncate(lengths.1);
     }
 
     fn field(&mut self, name: &str, visit: impl FnOnce(&mut Self)) {
         self.fields.push(name.to_owned());
         let suffix = format!("{}{name}", self.dot());
-        self.at(&suffix, visit);
+        self.at(&suffix, &suffix, visit);
         self.fields.pop();
     }
 }

@@ -117,6 +117,7 @@ fn decided(set: &Value, pods: &[Value], data: &Value) -> Option<usize> {
 /// What is decided about the SidecarSet alone.
 fn judged(set: &SidecarSet, revisions: &[Revision]) -> usize {
     let world = SidecarSetWorld {
+        fresh: true,
         others: &[Arc::new(set.clone())],
         revisions,
         whitelist: None,

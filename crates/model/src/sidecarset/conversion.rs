@@ -1,5 +1,6 @@
 //! v1alpha1 and v1beta1, on whole objects, losing nothing on the way there and back.
 use super::{GROUP, KIND, keys};
+use crate::selector::label_value_problem;
 use serde_json::{Map, Value, json};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +13,8 @@ pub enum ConversionError {
     TwoNamespaces { name: String, namespace: String },
 }
 
-/// `spec.namespace` becomes a namespaceSelector by name; the custom-version label becomes `spec.customVersion`.
+/// `spec.namespace` becomes a namespaceSelector by name; the custom-version label becomes `spec.customVersion`, as does
+/// the annotation of that name, which stands for it where its value cannot be a label.
 ///
 /// An annotation remembers that `namespace` was used, so that it comes back on the way to v1alpha1. A
 /// `namespaceSelector` set beside `namespace` is an error instead of being dropped, unless both say the same.
@@ -37,7 +39,9 @@ pub fn to_v1beta1(object: &mut Value) -> Result<(), ConversionError> {
             set_text(object, "annotations", keys::FROM_NAMESPACE, None);
         }
     }
-    if let Some(version) = set_text(object, "labels", keys::CUSTOM_VERSION, None)
+    let kept = set_text(object, "annotations", keys::CUSTOM_VERSION, None);
+    let label = set_text(object, "labels", keys::CUSTOM_VERSION, None);
+    if let Some(version) = label.or(kept)
         && let Some(spec) = entry_object(object, "spec")
     {
         spec.insert("customVersion".into(), Value::String(version));
@@ -64,7 +68,12 @@ pub fn to_v1alpha1(object: &mut Value) -> Result<(), ConversionError> {
             .remove("customVersion")
             .and_then(|v| v.as_str().map(str::to_owned));
         if let Some(version) = version.filter(|v| !v.is_empty()) {
-            set_text(object, "labels", keys::CUSTOM_VERSION, Some(version));
+            // One wrong label, and no v1alpha1 client could list any SidecarSet.
+            let map = match label_value_problem(&version) {
+                None => "labels",
+                Some(_) => "annotations",
+            };
+            set_text(object, map, keys::CUSTOM_VERSION, Some(version));
         }
     }
     set_version(object, "v1alpha1");

@@ -57,6 +57,17 @@ fn v1alpha1_comes_back_from_v1beta1_unchanged() {
 }
 
 #[test]
+fn a_custom_version_that_cannot_be_a_label_leaves_v1alpha1_readable() {
+    let beta = json!({"apiVersion": V1BETA1, "kind": "SidecarSet", "metadata": {"name": "s"},
+        "spec": {"customVersion": "a b", "containers": [{"name": "c"}]}});
+    let mut object = beta.clone();
+    to_v1alpha1(&mut object).unwrap();
+    assert_eq!(object["metadata"].get("labels"), None);
+    to_v1beta1(&mut object).unwrap();
+    assert_eq!(object, beta);
+}
+
+#[test]
 fn a_selector_beside_namespace_is_refused_instead_of_dropped() {
     let mut object = json!({"apiVersion": V1ALPHA1, "kind": "SidecarSet", "metadata": {"name": "s"},
         "spec": {"namespace": "ns", "namespaceSelector": {"matchLabels": {"team": "a"}}}});

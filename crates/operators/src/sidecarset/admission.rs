@@ -19,7 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use workload::sidecarset::prepare::PreparedSidecarSet;
-use workload::sidecarset::review::{BeforeSending, Outcome as Reviewing, PodWorld, Reviewed, review};
+use workload::sidecarset::review::{
+    BeforeSending, Outcome as Reviewing, PodWorld, Reviewed, SidecarSetWorld, review,
+};
 use workload::sidecarset::standing::Standing;
 use workload::sidecarset::webhooks::{self, FailurePolicy, POD_PATH};
 
@@ -205,6 +207,24 @@ impl Admission {
         Ok(())
     }
 
+    /// The same, of what SidecarSets may depend on beside one another, too.
+    async fn read_anew_beside(&self, revisions: bool, whitelist: bool) -> Result<(), u16> {
+        let others = async {
+            if revisions {
+                self.caches.revisions.refresh().await;
+            }
+            if whitelist {
+                self.caches.whitelists.refresh().await;
+            }
+        };
+        let (sets, others) = tokio::join!(self.read_anew(), tokio::time::timeout(REREAD, others));
+        if revisions || whitelist {
+            others.map_err(|_| 500_u16)?;
+            self.prepare();
+        }
+        sets
+    }
+
     /// The answer to a review, or the HTTP status of a refusal. Needs no sockets.
     pub async fn answer(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, u16> {
         let started = tokio::time::Instant::now();
@@ -216,9 +236,14 @@ impl Admission {
             self.read_anew().await?;
         }
         // The API server does then what the failure policy says.
-        let review =
-            |known| contain(Step::Review, path, || self.review(path, body, known)).unwrap_or(Err(500));
-        let (mut reviewed, missing) = review(None)?;
+        let review = |known, fresh| {
+            contain(Step::Review, path, || self.review(path, body, known, fresh)).unwrap_or(Err(500))
+        };
+        let (mut reviewed, missing) = review(None, false)?;
+        if let Some(BeforeSending::JudgedByMemory { revisions, whitelist }) = reviewed.before_sending {
+            self.read_anew_beside(revisions, whitelist).await?;
+            reviewed = review(None, true)?.0;
+        }
         let in_doubt = match &reviewed.before_sending {
             Some(BeforeSending::NamespaceInDoubt(name)) => Some(name.clone()),
             _ => missing,
@@ -228,7 +253,7 @@ impl Admission {
             let read = tokio::time::timeout(REREAD, self.door.get(&NAMESPACES, None, &name)).await;
             if let Ok(Ok(namespace)) = read {
                 let labels = BTreeMap::deserialize(&namespace["metadata"]["labels"]).unwrap_or_default();
-                reviewed = review(Some((&name, Arc::new(labels))))?.0;
+                reviewed = review(Some((&name, Arc::new(labels))), false)?.0;
             }
         }
         if let Some(BeforeSending::Announce(set)) = reviewed.before_sending.take()
@@ -267,6 +292,7 @@ impl Admission {
         path: &str,
         body: &[u8],
         known: Option<(&str, Labels)>,
+        fresh: bool,
     ) -> Result<(Reviewed, Option<String>), u16> {
         let world = self.world();
         let for_pods = webhooks::known(path) == Some(POD_PATH);
@@ -300,7 +326,11 @@ impl Admission {
             now: self.options.clocks.wall.now(),
             draw,
         };
-        let reviewed = review(path, body, &pods, &world.judge.world()).ok_or(404_u16)?;
+        let judged_by = SidecarSetWorld {
+            fresh,
+            ..world.judge.world()
+        };
+        let reviewed = review(path, body, &pods, &judged_by).ok_or(404_u16)?;
         let missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((reviewed, missing.filter(|_| known.is_none())))
     }

@@ -35,6 +35,7 @@ impl Judge {
     pub fn world(&self) -> SidecarSetWorld<'_> {
         SidecarSetWorld {
             others: &self.sets,
+            fresh: false,
             revisions: &self.revisions,
             whitelist: self.whitelist.as_ref(),
             metadata_allowed_by_default: false,

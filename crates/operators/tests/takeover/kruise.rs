@@ -332,6 +332,7 @@ impl Reviewer for Webhook {
             draw: 0,
         };
         let world = SidecarSetWorld {
+            fresh: true,
             others: &sets,
             revisions: &[],
             whitelist: None,

@@ -2,6 +2,7 @@
 mod conversion;
 mod envelope;
 mod object;
+mod versions;
 
 use super::inject::{Denied, InjectInput, inject, matching};
 use super::prepare::PreparedSidecarSet;
@@ -46,6 +47,9 @@ pub enum BeforeSending {
     /// By what we know of its namespace none of the SidecarSets that were asked for selects the pod: what we know may
     /// be old. To be read anew, and the pod reviewed again.
     NamespaceInDoubt(String),
+    /// What the SidecarSet is judged by may be old: other SidecarSets always, and these. To be read anew, and the
+    /// SidecarSet reviewed again.
+    JudgedByMemory { revisions: bool, whitelist: bool },
     /// This SidecarSet may be stored with the answer: other pods than before are to be asked about from then on.
     Announce(Box<SidecarSet>),
 }
@@ -158,6 +162,15 @@ pub fn review_mutate(body: &[u8], revisions: &[super::revision::Revision]) -> Re
             format!("SidecarSet {:?} cannot be read: {e}", request.name),
         );
     }
+    let leaving = !request.object["metadata"]["deletionTimestamp"].is_null();
+    if let Some(error) = validate::mistyped(&request.object).filter(|_| !leaving) {
+        let (name, at, why) = (&request.name, error.path, error.detail);
+        return refused(
+            &answer,
+            400,
+            format!("SidecarSet {name:?} cannot be read: {at}: {why}"),
+        );
+    }
     let patch = envelope::top_level_difference(&request.object, &object);
     let outcome = match patch.is_empty() {
         true => Outcome::Untouched,
@@ -172,6 +185,8 @@ pub fn review_mutate(body: &[u8], revisions: &[super::revision::Revision]) -> Re
 /// What validating a SidecarSet depends on beside it.
 pub struct SidecarSetWorld<'a> {
     pub others: &'a [Arc<SidecarSet>],
+    /// Read from the API server since the review came, not just remembered.
+    pub fresh: bool,
     pub revisions: &'a [super::revision::Revision],
     pub whitelist: Option<&'a validate::Whitelist>,
     /// Gate SidecarSetPatchPodMetadataDefaultsAllowed.
@@ -206,7 +221,7 @@ pub fn review_validate(body: &[u8], world: &SidecarSetWorld<'_>) -> Reviewed {
         default::apply_defaults(&mut old);
         read(&old).ok()
     });
-    let verdict = validate::validate(&ValidateInput {
+    let mut verdict = validate::validate(&ValidateInput {
         set: &new,
         old: old.as_ref(),
         others: world.others,
@@ -214,15 +229,24 @@ pub fn review_validate(body: &[u8], world: &SidecarSetWorld<'_>) -> Reviewed {
         whitelist: world.whitelist,
         metadata_allowed_by_default: world.metadata_allowed_by_default,
     });
-    match verdict.message() {
+    let from_memory = !world.fresh && validate::depends_on_others(&new, old.as_ref());
+    versions::tell_in_the_words_of(&request.object, &mut verdict.errors);
+    let mut reviewed = match verdict.message() {
         None => Reviewed {
             body: answer.allowed(&[], &verdict.warnings),
             outcome: Outcome::Untouched,
             before_sending: (!request.dry_run && covers_others(&new, old.as_ref()))
-                .then(|| BeforeSending::Announce(Box::new(new))),
+                .then(|| BeforeSending::Announce(Box::new(new.clone()))),
         },
         Some(message) => refused(&answer, 500, message),
+    };
+    if from_memory {
+        reviewed.before_sending = Some(BeforeSending::JudgedByMemory {
+            revisions: new.spec.injection_strategy.revision.is_some(),
+            whitelist: !new.spec.patch_pod_metadata.is_empty(),
+        });
     }
+    reviewed
 }
 
 fn covers_others(new: &SidecarSet, old: Option<&SidecarSet>) -> bool {

@@ -3,6 +3,7 @@
 //! Contents are compared by meaning (null is absent, key order is nothing), so that a revision another
 //! controller wrote is found again instead of being doubled.
 use super::{go_json, hash};
+use model::selector::label_value_problem;
 use model::sidecarset::{SidecarSet, SidecarSetSpec, V1BETA1, keys};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -168,8 +169,8 @@ fn refresh(set: &SidecarSet, found: &Revision, newest: i64) -> Option<RevisionAc
     if found.revision < newest {
         patch.insert("revision".into(), (newest + 1).into());
     }
-    let wanted = &set.spec.custom_version;
-    if !wanted.is_empty() && found.labels.get(keys::CUSTOM_VERSION) != Some(wanted) {
+    let wanted = custom_version(set);
+    if !wanted.is_empty() && found.labels.get(keys::CUSTOM_VERSION).map(String::as_str) != Some(wanted) {
         patch.insert(
             "metadata".into(),
             json!({"labels": {keys::CUSTOM_VERSION: wanted}}),
@@ -182,13 +183,22 @@ fn refresh(set: &SidecarSet, found: &Revision, newest: i64) -> Option<RevisionAc
     })
 }
 
+/// As a label; empty where it cannot be one.
+fn custom_version(set: &SidecarSet) -> &str {
+    let version = set.spec.custom_version.as_str();
+    match label_value_problem(version) {
+        None => version,
+        Some(_) => "",
+    }
+}
+
 fn object(set: &SidecarSet, name: &str, data: Value, revision: i64) -> Value {
     let mut labels = set.metadata.labels.clone();
     let hash = name.rsplit('-').next().unwrap_or_default();
     labels.insert(keys::REVISION_HASH.into(), hash.into());
     labels.insert(keys::REVISION_OWNER.into(), set.metadata.name.clone());
-    if !set.spec.custom_version.is_empty() {
-        labels.insert(keys::CUSTOM_VERSION.into(), set.spec.custom_version.clone());
+    if !custom_version(set).is_empty() {
+        labels.insert(keys::CUSTOM_VERSION.into(), custom_version(set).into());
     }
     json!({
         "apiVersion": "apps/v1",

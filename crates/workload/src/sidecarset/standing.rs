@@ -100,6 +100,7 @@ mod tests {
 
     fn judge(set: &SidecarSet, others: &[Arc<SidecarSet>], revisions: &[Revision]) -> Standing {
         let world = SidecarSetWorld {
+            fresh: true,
             others,
             revisions,
             whitelist: None,

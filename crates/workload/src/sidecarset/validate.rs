@@ -2,19 +2,21 @@
 //!
 //! Rules stricter than Kruise's are errors on creation and when the field they concern changes; on any other
 //! write they are warnings, so that an adopted object can always be paused, read and deleted.
+mod as_pod;
 mod conflicts;
 mod containers;
-mod core;
 mod metadata;
+mod mounts;
 mod strategy;
 
 use super::revision::{self, Revision};
 use model::field::{FieldError, shortened};
-use model::selector::{LabelSelector, Selector};
+use model::selector::{LabelSelector, Selector, label_value_problem};
 use model::sidecarset::{SidecarSet, keys};
 use serde_json::json;
 use std::sync::Arc;
 
+pub(super) use as_pod::mistyped;
 pub use metadata::{Whitelist, WhitelistError};
 
 /// Errors told of one object.
@@ -83,8 +85,16 @@ pub fn validate(input: &ValidateInput<'_>) -> Verdict {
     metadata::validate(input, &mut verdict);
     pin(input, &mut verdict);
     failure_policy(set, *old, &mut verdict);
+    custom_version(set, *old, &mut verdict);
     conflicts::validate(input, &mut verdict);
     verdict
+}
+
+/// Whether what else there is decides if it is refused, not only what is warned of.
+pub(super) fn depends_on_others(set: &SidecarSet, old: Option<&SidecarSet>) -> bool {
+    let pin = |set: &SidecarSet| set.spec.injection_strategy.revision.clone();
+    set.metadata.deletion_timestamp.is_none()
+        && old.is_none_or(|old| conflicts::may_differ(old, set) || pin(old) != pin(set))
 }
 
 fn name(set: &SidecarSet, verdict: &mut Verdict) {
@@ -174,6 +184,17 @@ fn failure_policy(set: &SidecarSet, old: Option<&SidecarSet>, verdict: &mut Verd
     let changed = old.is_none_or(|old| of(old).as_ref() != Some(&policy));
     let path = format!("metadata.annotations[{}]", keys::FAILURE_POLICY);
     let error = FieldError::invalid(path, json!(policy).to_string(), "must be Fail or Ignore");
+    verdict.stricter(changed, error);
+}
+
+/// It becomes a label: of revisions, and of the SidecarSet as v1alpha1 shows it.
+fn custom_version(set: &SidecarSet, old: Option<&SidecarSet>, verdict: &mut Verdict) {
+    let version = &set.spec.custom_version;
+    let Some(problem) = label_value_problem(version) else {
+        return;
+    };
+    let changed = old.is_none_or(|old| old.spec.custom_version != *version);
+    let error = FieldError::invalid("spec.customVersion", json!(version).to_string(), problem);
     verdict.stricter(changed, error);
 }
 

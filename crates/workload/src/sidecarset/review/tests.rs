@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod before_sending;
+mod words;
 
 use super::*;
 use base64::Engine;
@@ -59,6 +60,7 @@ fn prepared(mut object: Value) -> Vec<Arc<PreparedSidecarSet>> {
 
 fn validated(body: &[u8]) -> Reviewed {
     let world = SidecarSetWorld {
+        fresh: true,
         others: &[],
         revisions: &[],
         whitelist: None,

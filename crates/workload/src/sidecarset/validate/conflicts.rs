@@ -18,13 +18,16 @@ pub(super) fn validate(input: &ValidateInput<'_>, verdict: &mut Verdict) {
         if !overlap(set, other) {
             continue;
         }
-        let changed = input
-            .old
-            .is_none_or(|old| concerns(&old.spec) != concerns(&set.spec));
+        let changed = input.old.is_none_or(|old| may_differ(old, set));
         for error in conflicts(&set.spec, other) {
             verdict.stricter(changed, error);
         }
     }
+}
+
+/// A conflict can have come or gone with this change.
+pub(super) fn may_differ(old: &SidecarSet, new: &SidecarSet) -> bool {
+    concerns(&old.spec) != concerns(&new.spec)
 }
 
 /// Some pod in some namespace can match both. What cannot be parsed matches nothing.

@@ -1,11 +1,10 @@
 //! Containers and volumes.
 use super::super::expression::{Expression, Resource};
-use super::{Verdict, core};
+use super::{Verdict, as_pod, mounts};
 use model::field::FieldError;
-use model::sidecarset::{ResourcesPolicy, SidecarContainer, SidecarSet};
+use model::sidecarset::{ResourcesPolicy, SidecarContainer, SidecarSet, keys};
 use regex::Regex;
 use serde_json::json;
-use std::collections::BTreeSet;
 
 pub(super) fn validate(set: &SidecarSet, old: Option<&SidecarSet>, verdict: &mut Verdict) {
     let spec = &set.spec;
@@ -13,18 +12,12 @@ pub(super) fn validate(set: &SidecarSet, old: Option<&SidecarSet>, verdict: &mut
         let why = "SidecarSet must have at least one container or init container";
         verdict.errors.push(FieldError::required("spec.containers", why));
     }
-    let mut names = BTreeSet::new();
     for (field, list) in [
         ("initContainers", &spec.init_containers),
         ("containers", &spec.containers),
     ] {
         for (i, c) in list.iter().enumerate() {
             let path = format!("spec.{field}[{i}]");
-            if !names.insert(c.name()) {
-                let error = FieldError::duplicate(format!("{path}.name"), json!(c.name()).to_string());
-                verdict.errors.push(error);
-            }
-            core::container(&path, &c.body, &mut verdict.errors);
             let before = old.and_then(|old| {
                 let list = if field == "containers" {
                     &old.spec.containers
@@ -36,9 +29,33 @@ pub(super) fn validate(set: &SidecarSet, old: Option<&SidecarSet>, verdict: &mut
             sidecar(&path, field == "containers", c, before, verdict);
         }
     }
-    core::volumes(set, verdict);
+    as_a_pod(set, old, verdict);
+    mounts::validate(set, verdict);
     if let Some(old) = old {
         changes(set, old, verdict);
+    }
+}
+
+/// What an API server refuses, refused before pods are; what was accepted once, by rules that were others, is a
+/// warning.
+fn as_a_pod(set: &SidecarSet, old: Option<&SidecarSet>, verdict: &mut Verdict) {
+    let accepted = old.filter(|old| old.metadata.annotations.contains_key(keys::HASH));
+    let same = |old: &SidecarSet| {
+        let (old, new) = (&old.spec, &set.spec);
+        old.containers == new.containers
+            && old.init_containers == new.init_containers
+            && old.volumes == new.volumes
+    };
+    if accepted.is_some_and(same) {
+        return;
+    }
+    let errors = as_pod::errors(set);
+    let known = match accepted {
+        Some(old) if !errors.is_empty() => as_pod::errors(old),
+        _ => Vec::new(),
+    };
+    for error in errors {
+        verdict.stricter(!known.contains(&error), error);
     }
 }
 

@@ -45,6 +45,12 @@ pub(super) fn validate(set: &SidecarSet, verdict: &mut Verdict) {
                 n.to_string(),
                 "must be greater than or equal to 0",
             )),
+            // What no client's type can hold, none could read back.
+            IntOrPercent::Int(n) if i32::try_from(*n).is_err() => verdict.errors.push(FieldError::invalid(
+                at,
+                n.to_string(),
+                format!("must be less than or equal to {}", i32::MAX),
+            )),
             IntOrPercent::Text(text) if value.percent().is_none() => {
                 verdict.errors.push(FieldError::invalid(
                     at,

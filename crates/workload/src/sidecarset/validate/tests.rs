@@ -15,7 +15,12 @@ fn set(mut object: Value) -> SidecarSet {
     serde_json::from_value(object).unwrap()
 }
 
-fn verdict_with(new: Value, old: Option<Value>, others: Vec<Value>, whitelist: Option<&str>) -> Verdict {
+pub(super) fn verdict_with(
+    new: Value,
+    old: Option<Value>,
+    others: Vec<Value>,
+    whitelist: Option<&str>,
+) -> Verdict {
     let whitelist = whitelist.map(|w| Whitelist::parse(w).unwrap());
     let others: Vec<Arc<SidecarSet>> = others.into_iter().map(|o| Arc::new(set(o))).collect();
     validate(&ValidateInput {
@@ -28,7 +33,7 @@ fn verdict_with(new: Value, old: Option<Value>, others: Vec<Value>, whitelist: O
     })
 }
 
-fn with(pointer: &str, value: Value) -> Value {
+pub(super) fn with(pointer: &str, value: Value) -> Value {
     let mut object = good();
     let (parent, field) = pointer.rsplit_once('/').unwrap();
     object.pointer_mut(parent).unwrap()[field] = value;
@@ -119,7 +124,7 @@ fn every_broken_rule_names_its_field() {
         (
             "/spec/initContainers",
             json!([{"name": "c", "image": "x"}]),
-            "spec.containers[0].name".into(),
+            "spec.initContainers[0].name".into(),
         ),
         (
             "/spec/containers",
