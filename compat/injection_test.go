@@ -82,11 +82,11 @@ func TestWhatInjectionWritesToAPod(t *testing.T) {
 	same(t, "the pod's own env", at(pod, "spec.containers[main].env"), "null")
 }
 
-func TestARevisionIsNamedOnceItIsObserved(t *testing.T) {
+func TestARevisionIsNamedBeforeItIsObserved(t *testing.T) {
 	t.Parallel()
 	set := created(t, `{containers: [{name: agent, image: "a:1"}]}`)
-	observed(t, set)
 	pod := injected(t, `{}`)
+	observed(t, set)
 	if got := hashes(t, pod, hashKey)[set.GetName()].ControllerRevision; got == "" || got != at(set, "status.latestRevision") {
 		t.Errorf("controllerRevision %q, latestRevision %v", got, at(set, "status.latestRevision"))
 	}

@@ -7,7 +7,7 @@ use model::selector::{LabelSelector, Selector};
 use model::sidecarset::{PatchPodMetadata, SidecarContainer, SidecarSet, SidecarSetSpec, TransferEnv, keys};
 use regex::Regex;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything injection needs of one SidecarSet.
 ///
@@ -161,7 +161,7 @@ pub(super) fn final_names(c: &SidecarContainer) -> Vec<String> {
 }
 
 fn choose(set: &SidecarSet, revisions: &[Revision]) -> Choice {
-    let current = prepare_current(set);
+    let current = prepare_current(set, revisions);
     let pin = match revision::pinned(set, revisions) {
         Ok(None) => return Choice::Current(current),
         Ok(Some(found)) => prepare_pinned(found),
@@ -196,7 +196,7 @@ fn choose(set: &SidecarSet, revisions: &[Revision]) -> Choice {
     }
 }
 
-fn prepare_current(set: &SidecarSet) -> Prepared {
+fn prepare_current(set: &SidecarSet, revisions: &[Revision]) -> Prepared {
     let stored = |key: &str| {
         set.metadata
             .annotations
@@ -208,7 +208,16 @@ fn prepare_current(set: &SidecarSet) -> Prepared {
     let hash = stored(keys::HASH).unwrap_or_else(|| hash::hash(&set.spec));
     let without_image =
         stored(keys::HASH_WITHOUT_IMAGE).unwrap_or_else(|| hash::hash_without_image(&set.spec));
-    prepare(&set.spec, hash, without_image, set.status.latest_revision.clone())
+    prepare(&set.spec, hash, without_image, current_revision(set, revisions))
+}
+
+/// As status names it, where that speaks of the spec there is; else what it will be named: a pod that names none would
+/// not keep its revision in the history.
+fn current_revision(set: &SidecarSet, revisions: &[Revision]) -> String {
+    match set.status.observed_generation == set.metadata.generation {
+        true => set.status.latest_revision.clone(),
+        false => revision::plan(set, revisions, &BTreeSet::new()).current,
+    }
 }
 
 fn prepare_pinned(found: &Revision) -> Prepared {

@@ -98,3 +98,27 @@ fn a_custom_version_pins_its_newest_revision_of_this_set() {
     s.spec.injection_strategy.revision = serde_json::from_value(json!({"customVersion": "w"})).unwrap();
     assert!(pinned(&s, &revisions).is_err());
 }
+
+#[test]
+fn a_pod_is_injected_with_the_name_of_its_revision_before_status_says_it() {
+    use super::super::prepare::{Choice, PreparedSidecarSet};
+    let named =
+        |set: &SidecarSet, revisions: &[Revision]| match PreparedSidecarSet::new(set, revisions).choice {
+            Choice::Current(content) => content.unwrap().controller_revision,
+            other => panic!("{other:?}"),
+        };
+    let mut s = set("a:1");
+    s.metadata.generation = 1;
+    assert_eq!(named(&s, &[]), plan(&s, &[], &BTreeSet::new()).current);
+    s.status.latest_revision = "as-status-says".into();
+    s.status.observed_generation = 1;
+    assert_eq!(named(&s, &[]), "as-status-says");
+    let mut changed = set("a:2");
+    changed.metadata.generation = 2;
+    changed.status = s.status.clone();
+    let found = Revision {
+        name: "theirs".into(),
+        ..stored(&changed, 1)
+    };
+    assert_eq!(named(&changed, &[found]), "theirs");
+}

@@ -71,117 +71,128 @@ fn the_rules_of_strategies_policies_and_metadata_name_their_fields() {
     }
 }
 
-/// Rules of pods, which Kruise checks by Kubernetes' own validation.
-#[test]
-fn what_no_pod_may_have_is_refused_at_its_field() {
-    let container = |more: Value| {
-        let mut c = json!({"name": "c", "image": "c:1"});
-        c.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        json!([c])
-    };
-    let (c, i, v) = ("/spec/containers", "/spec/initContainers", "/spec/volumes");
-    let setup = json!({"name": "i"});
-    let init = |more: Value| {
-        let mut list = container(setup.clone());
-        list[0]
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        list
-    };
-    let probe = json!({"httpGet": {"port": 80}, "periodSeconds": -1});
-    let field = json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.nope"}}}]);
-    let ports = json!([{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}]);
-    for (pointer, value, path) in [
-        (
-            c,
-            container(json!({"env": field})),
-            "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath",
-        ),
-        (
-            c,
-            container(json!({"env": [{"name": "A", "value": 1}]})),
-            "spec.containers[0].env[0].value",
-        ),
-        (
-            c,
-            container(json!({"ports": ports})),
-            "spec.containers[0].ports[1].name",
-        ),
-        (
-            c,
-            container(json!({"resources": {"limits": {"x": 1}}})),
-            "spec.containers[0].resources.limits[x]",
-        ),
-        (
-            c,
-            container(json!({"livenessProbe": probe})),
-            "spec.containers[0].livenessProbe.periodSeconds",
-        ),
-        (c, container(json!({"image": " c:1"})), "spec.containers[0].image"),
-        (
-            c,
-            container(json!({"imagePullPolicy": "Sometimes"})),
-            "spec.containers[0].imagePullPolicy",
-        ),
-        (
-            c,
-            container(json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": false}})),
-            "spec.containers[0].securityContext",
-        ),
-        (
-            i,
-            init(json!({"livenessProbe": {"httpGet": {"port": 80}}})),
-            "spec.initContainers[0].livenessProbe",
-        ),
-        (
-            i,
-            init(json!({"lifecycle": {"preStop": {"exec": {"command": ["a"]}}}})),
-            "spec.initContainers[0].lifecycle",
-        ),
-        (
-            i,
-            init(json!({"restartPolicy": "Maybe"})),
-            "spec.initContainers[0].restartPolicy",
-        ),
-        (
-            v,
-            json!([{"name": "v", "configMap": {}}]),
-            "spec.volumes[0].configMap.name",
-        ),
-        (
-            v,
-            json!([{"name": "v", "hostPath": {"path": "/x", "type": "Z"}}]),
-            "spec.volumes[0].hostPath.type",
-        ),
-        (
-            v,
-            json!([{"name": "v", "hostPath": {"path": "/x/.."}}]),
-            "spec.volumes[0].hostPath.path",
-        ),
-        (
-            v,
-            json!([{"name": "v", "emptyDir": {}, "hostPath": {"path": "/x"}}]),
-            "spec.volumes[0].hostPath",
-        ),
-        (v, json!(["v"]), "spec.volumes[0]"),
-        (v, json!(vec![json!({"name": "v"}); 1_001]), "spec.volumes"),
-        ("/spec/customVersion", json!("a b"), "spec.customVersion"),
-        (
-            "/spec/updateStrategy",
-            json!({"partition": 2_147_483_648_u32}),
-            "spec.updateStrategy.partition",
-        ),
-    ] {
+fn one_error_at(rows: Vec<(&str, Value, &str)>) {
+    for (pointer, value, path) in rows {
         let mut found = errors(pointer, value.clone());
         found.dedup();
         assert_eq!(found, [path], "{pointer} = {value}");
     }
+}
+
+fn container(more: Value) -> Value {
+    let mut c = json!({"name": "c", "image": "c:1"});
+    c.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    json!([c])
+}
+
+fn init(more: Value) -> Value {
+    let mut list = container(more);
+    list[0]["name"] = "i".into();
+    list
+}
+
+/// Rules of pods, which Kruise checks by Kubernetes' own validation.
+#[test]
+fn what_no_pod_may_have_is_refused_at_its_field() {
+    let c = "/spec/containers";
+    let at = |field: &str, path: &'static str, value: Value| (c, container(json!({field: value})), path);
+    let field = json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.nope"}}}]);
+    let ports = json!([{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}]);
+    let probe = json!({"httpGet": {"port": 80}, "periodSeconds": -1});
+    let context = json!({"privileged": true, "allowPrivilegeEscalation": false});
+    one_error_at(vec![
+        at(
+            "env",
+            "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath",
+            field,
+        ),
+        at(
+            "env",
+            "spec.containers[0].env[0].value",
+            json!([{"name": "A", "value": 1}]),
+        ),
+        at("ports", "spec.containers[0].ports[1].name", ports),
+        at(
+            "resources",
+            "spec.containers[0].resources.limits[x]",
+            json!({"limits": {"x": 1}}),
+        ),
+        at(
+            "livenessProbe",
+            "spec.containers[0].livenessProbe.periodSeconds",
+            probe,
+        ),
+        at("image", "spec.containers[0].image", json!(" c:1")),
+        at(
+            "imagePullPolicy",
+            "spec.containers[0].imagePullPolicy",
+            json!("Sometimes"),
+        ),
+        at("securityContext", "spec.containers[0].securityContext", context),
+    ]);
     let startup = container(json!({"startupProbe": {"httpGet": {"port": 80}}}));
     assert_eq!(errors(c, startup), Vec::<String>::new());
+}
+
+#[test]
+fn what_no_init_container_or_volume_may_be_is_refused_at_its_field() {
+    let i = "/spec/initContainers";
+    let at = |field: &str, path: &'static str, value: Value| (i, init(json!({field: value})), path);
+    let hook = json!({"preStop": {"exec": {"command": ["a"]}}});
+    one_error_at(vec![
+        at(
+            "livenessProbe",
+            "spec.initContainers[0].livenessProbe",
+            json!({"httpGet": {"port": 80}}),
+        ),
+        at("lifecycle", "spec.initContainers[0].lifecycle", hook),
+        at(
+            "restartPolicy",
+            "spec.initContainers[0].restartPolicy",
+            json!("Maybe"),
+        ),
+    ]);
     assert_eq!(errors(i, init(json!({}))), Vec::<String>::new());
+    let volume = |path: &'static str, source: Value| {
+        let mut volume = json!({"name": "v"});
+        volume
+            .as_object_mut()
+            .unwrap()
+            .extend(source.as_object().unwrap().clone());
+        ("/spec/volumes", json!([volume]), path)
+    };
+    one_error_at(vec![
+        volume("spec.volumes[0].configMap.name", json!({"configMap": {}})),
+        volume(
+            "spec.volumes[0].hostPath.type",
+            json!({"hostPath": {"path": "/x", "type": "Z"}}),
+        ),
+        volume(
+            "spec.volumes[0].hostPath.path",
+            json!({"hostPath": {"path": "/x/.."}}),
+        ),
+        volume(
+            "spec.volumes[0].hostPath",
+            json!({"emptyDir": {}, "hostPath": {"path": "/x"}}),
+        ),
+        ("/spec/volumes", json!(["v"]), "spec.volumes[0]"),
+        (
+            "/spec/volumes",
+            json!(vec![json!({"name": "v"}); 1_001]),
+            "spec.volumes",
+        ),
+    ]);
+}
+
+#[test]
+fn what_clients_could_not_read_back_is_refused() {
+    let partition = json!({"partition": 2_147_483_648_u32});
+    one_error_at(vec![
+        ("/spec/customVersion", json!("a b"), "spec.customVersion"),
+        ("/spec/updateStrategy", partition, "spec.updateStrategy.partition"),
+    ]);
 }
 
 #[test]

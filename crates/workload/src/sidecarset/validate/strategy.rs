@@ -37,29 +37,10 @@ pub(super) fn validate(set: &SidecarSet, verdict: &mut Verdict) {
         ("partition", &strategy.partition),
         ("maxUnavailable", &strategy.max_unavailable),
     ] {
-        let Some(value) = value else { continue };
         let at = format!("{path}.{field}");
-        match value {
-            IntOrPercent::Int(n) if *n < 0 => verdict.errors.push(FieldError::invalid(
-                at,
-                n.to_string(),
-                "must be greater than or equal to 0",
-            )),
-            // What no client's type can hold, none could read back.
-            IntOrPercent::Int(n) if i32::try_from(*n).is_err() => verdict.errors.push(FieldError::invalid(
-                at,
-                n.to_string(),
-                format!("must be less than or equal to {}", i32::MAX),
-            )),
-            IntOrPercent::Text(text) if value.percent().is_none() => {
-                verdict.errors.push(FieldError::invalid(
-                    at,
-                    json!(text).to_string(),
-                    "must be a whole number or a percentage (digits and '%')",
-                ))
-            }
-            _ => {}
-        }
+        verdict
+            .errors
+            .extend(value.as_ref().and_then(|value| count_or_share(at, value)));
     }
     if let Some(priority) = &strategy.priority_strategy {
         priority_terms(&format!("{path}.priorityStrategy"), priority, verdict);
@@ -77,6 +58,25 @@ pub(super) fn validate(set: &SidecarSet, verdict: &mut Verdict) {
                 .errors
                 .push(FieldError::duplicate(at, json!(term).to_string()));
         }
+    }
+}
+
+fn count_or_share(at: String, value: &IntOrPercent) -> Option<FieldError> {
+    match value {
+        IntOrPercent::Int(n) if *n < 0 => {
+            let why = "must be greater than or equal to 0";
+            Some(FieldError::invalid(at, n.to_string(), why))
+        }
+        // What no client's type can hold, none could read back.
+        IntOrPercent::Int(n) if i32::try_from(*n).is_err() => {
+            let why = format!("must be less than or equal to {}", i32::MAX);
+            Some(FieldError::invalid(at, n.to_string(), why))
+        }
+        IntOrPercent::Text(text) if value.percent().is_none() => {
+            let why = "must be a whole number or a percentage (digits and '%')";
+            Some(FieldError::invalid(at, json!(text).to_string(), why))
+        }
+        _ => None,
     }
 }
 
