@@ -4,7 +4,7 @@ use crate::history::{Entry, History};
 use crate::story::NAMESPACE;
 use model::time::Timestamp;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A pause binds so much later where writes may be on their way for long: one whose process is stopped as it is sent
 /// arrives 40 s later (`Fault::Late`), and nothing in it can know of the pause.
@@ -14,6 +14,11 @@ const MOVES: i64 = 3;
 
 /// After every change: updated pods that are not ready stay within maxUnavailable; no pod is moved past the
 /// partition, none while paused, none that the selector does not match, none more often than the story asks for.
+///
+/// Pods that come to be after the SidecarSet was changed have what it says now and are not ready as they start: nobody
+/// moved them, so they break no budget. Nor does a pod that is moved while it is not ready, as by Kruise's rule. Both
+/// fill it: meanwhile no pod that is ready may be moved. There are such pods where the storage was put back to before
+/// pods were created, or had become ready.
 pub fn budgets(history: &History, strict: bool) -> Result<(), StormError> {
     for (base, entries) in history.eras() {
         let mut judge = Judge::new(strict);
@@ -27,6 +32,8 @@ pub fn budgets(history: &History, strict: bool) -> Result<(), StormError> {
 
 struct Judge {
     strict: bool,
+    /// Moved while they were not ready, and not ready since.
+    moved_unready: BTreeSet<Box<str>>,
     pods: BTreeMap<Box<str>, Value>,
     set: Value,
     paused_at: Option<Timestamp>,
@@ -37,6 +44,7 @@ impl Judge {
     fn new(strict: bool) -> Self {
         Self {
             strict,
+            moved_unready: BTreeSet::new(),
             pods: BTreeMap::new(),
             set: Value::Null,
             paused_at: None,
@@ -71,15 +79,21 @@ impl Judge {
         let (table, event) = entry;
         let key = &event.object.key;
         let before = match table.plural.as_str() {
-            "pods" => self.pods.get(key).map(|pod| side_image(pod).to_owned()),
+            "pods" => self.pods.get(key).cloned(),
             _ => None,
         };
         self.see(entry);
         let Some(pod) = self.pods.get(key).filter(|_| table.plural == "pods") else {
             return Ok(());
         };
-        let moved = before.is_some_and(|image| image != side_image(pod));
-        let verdict = self.check(moved).and_then(|()| self.check_pod(key, pod, moved));
+        let before = before.filter(|before| side_image(before) != side_image(pod));
+        let verdict = self.check_pod(key, pod, before.is_some());
+        if before.as_ref().is_some_and(|before| !is_ready(before)) {
+            self.moved_unready.insert(key.clone());
+        } else if is_settled(pod) {
+            self.moved_unready.remove(key);
+        }
+        let verdict = verdict.and_then(|()| self.check(before.as_ref()));
         verdict.map_err(|broken| StormError::Broken {
             revision: event.revision,
             broken,
@@ -106,7 +120,8 @@ impl Judge {
         Ok(())
     }
 
-    fn check(&self, moved: bool) -> Result<(), String> {
+    /// `moved`: what the pod was before it was moved just now.
+    fn check(&self, moved: Option<&Value>) -> Result<(), String> {
         let generation = self.set["metadata"]["generation"].as_i64().unwrap_or_default();
         // While the first pods start there is no upgrade yet.
         if generation < 2 {
@@ -117,19 +132,23 @@ impl Judge {
             .as_str()
             .unwrap_or_default();
         let selected = || {
-            self.pods
-                .values()
-                .filter(|p| p["metadata"]["labels"]["app"] == "web")
+            let all = self.pods.iter();
+            all.filter(|(_, pod)| pod["metadata"]["labels"]["app"] == "web")
         };
-        let updated: Vec<&Value> = selected().filter(|p| side_image(p) == wanted).collect();
-        let unready = updated.iter().filter(|p| !is_settled(p)).count() as u64;
+        let updated: Vec<_> = selected().filter(|(_, pod)| side_image(pod) == wanted).collect();
+        let took_a_place = |key: &Box<str>, pod: &Value| was_moved(pod) && !self.moved_unready.contains(key);
+        let fills = |key, pod| moved.is_some_and(is_ready) || took_a_place(key, pod);
+        let unready = updated
+            .iter()
+            .filter(|(key, pod)| !is_settled(pod) && fills(key, pod))
+            .count() as u64;
         let most = strategy["maxUnavailable"].as_u64().unwrap_or(1);
         if unready > most {
             return Err(format!("{unready} updated pods are not ready"));
         }
         let partition = strategy["partition"].as_u64().unwrap_or_default();
         let allowed = (selected().count() as u64).saturating_sub(partition);
-        if moved && updated.len() as u64 > allowed {
+        if moved.is_some() && updated.len() as u64 > allowed {
             return Err(format!(
                 "{} pods are updated, {allowed} are allowed",
                 updated.len()
@@ -172,18 +191,28 @@ fn side(list: &Value) -> Option<&Value> {
     list.as_array()?.iter().find(|c| c["name"] == "side")
 }
 
+/// Its spec was written since it was created.
+fn was_moved(pod: &Value) -> bool {
+    pod["metadata"]["generation"]
+        .as_i64()
+        .is_some_and(|generation| generation > 1)
+}
+
 /// Ready, and what runs is what the spec says.
 fn is_settled(pod: &Value) -> bool {
     let running = side(&pod["status"]["containerStatuses"]);
     let runs = running.and_then(|c| c["image"].as_str()).unwrap_or_default();
+    runs.ends_with(side_image(pod)) && is_ready(pod)
+}
+
+fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
-    runs.ends_with(side_image(pod))
-        && conditions
-            .iter()
-            .any(|c| c["type"] == "Ready" && c["status"] == "True")
+    conditions
+        .iter()
+        .any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 /// The newest time in the managed fields: when this was written.
@@ -204,7 +233,7 @@ mod tests {
     fn pod(version: u32, ready: bool) -> Value {
         let side = json!([{"name": "side", "image": format!("side:{version}")}]);
         let ready = if ready { "True" } else { "False" };
-        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": side},
+        json!({"metadata": {"generation": 2, "labels": {"app": "web"}}, "spec": {"containers": side},
             "status": {"containerStatuses": side, "conditions": [{"type": "Ready", "status": ready}]}})
     }
 
@@ -221,15 +250,38 @@ mod tests {
     #[test]
     fn too_many_unready_updated_pods_are_seen() {
         let unready = [pod(2, false), pod(2, false), pod(2, false)];
-        assert!(judge(0, &unready).check(true).is_err());
-        assert!(judge(0, &unready[1..]).check(true).is_ok());
+        assert!(judge(0, &unready).check(Some(&pod(1, true))).is_err());
+        assert!(judge(0, &unready[1..]).check(Some(&pod(1, true))).is_ok());
+    }
+
+    #[test]
+    fn pods_that_start_break_no_budget_and_fill_it() {
+        let mut starting = [pod(2, false), pod(2, false), pod(2, false)];
+        starting
+            .iter_mut()
+            .for_each(|p| p["metadata"]["generation"] = json!(1));
+        assert!(judge(0, &starting).check(None).is_ok());
+        assert!(judge(0, &starting).check(Some(&pod(1, true))).is_err());
+        assert!(
+            judge(0, &[pod(2, false), pod(2, false), pod(2, false)])
+                .check(None)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_pod_that_is_moved_while_it_is_not_ready_breaks_no_budget_and_fills_it() {
+        let mut judge = judge(0, &[pod(2, false), pod(2, false), pod(2, false)]);
+        judge.moved_unready.insert("2".into());
+        assert!(judge.check(Some(&pod(1, false))).is_ok());
+        assert!(judge.check(Some(&pod(1, true))).is_err());
     }
 
     #[test]
     fn a_pod_moved_past_the_partition_is_seen() {
         let pods = [pod(2, true), pod(2, true), pod(1, true)];
-        assert!(judge(2, &pods).check(true).is_err());
-        assert!(judge(1, &pods).check(true).is_ok());
+        assert!(judge(2, &pods).check(Some(&pod(1, true))).is_err());
+        assert!(judge(1, &pods).check(Some(&pod(1, true))).is_ok());
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Webhooks {
         this
     }
 
+    /// Who answers holds a door to the server that asks: without this, neither would ever go.
+    pub fn nobody(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn first(&self) -> Option<Arc<Admission>> {
         let living = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         living.values().next().cloned()

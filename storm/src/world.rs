@@ -4,6 +4,7 @@ use crate::backend::Backend;
 use crate::faults::{Client, Faults, Faulty, Plan, Process};
 use crate::replica::{Replica, Webhooks};
 use crate::story::{self, Tale};
+use cluster::resource::NODES;
 use cluster::{Door, DoorOptions};
 use embedded::UserInfo;
 use model::time::{Clock, Timestamp};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const STARTED_AT: i64 = 1_800_000_000;
+const NODES_THERE: usize = 2;
 /// One stormy seed in so many may see the server's storage put back.
 const RESTORED: u64 = 8;
 
@@ -74,6 +76,13 @@ pub struct World {
     pub user: Door,
     pub faults: Arc<Faults>,
     stop: CancellationToken,
+    webhooks: Webhooks,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.webhooks.nobody();
+    }
 }
 
 impl World {
@@ -92,7 +101,9 @@ impl World {
             nobody,
             Process::default(),
         );
+        let webhooks = Webhooks::register(&backend, &faults);
         let world = World {
+            webhooks: webhooks.clone(),
             user: Door::in_process_with(user, door_options(seed, 1)),
             faults,
             stop: CancellationToken::new(),
@@ -101,7 +112,6 @@ impl World {
         story::create_namespace(&world).await?;
         world.simulate(Client::Nodes, seed, &clock);
         world.simulate(Client::Controllers, seed, &clock);
-        let webhooks = Webhooks::register(&world.backend, &world.faults);
         for number in 0..setup.replicas {
             let replica = Replica {
                 number,
@@ -123,7 +133,7 @@ impl World {
     /// Nodes, or controllers with the scheduler: one life after another.
     fn simulate(&self, client: Client, seed: u64, clock: &Arc<dyn Clock>) {
         let (backend, faults, stop) = (self.backend.clone(), self.faults.clone(), self.stop.clone());
-        let clock = clock.clone();
+        let (clock, admin) = (clock.clone(), self.user.clone());
         tokio::spawn(async move {
             for life in 0.. {
                 let process = Process::default();
@@ -132,7 +142,7 @@ impl World {
                 let who = 1000 * (1 + client as u64) + life;
                 let door = Door::in_process_with(service, door_options(seed, who));
                 let nodes = NodesOptions {
-                    count: 2,
+                    count: NODES_THERE,
                     heartbeats: Some(Heartbeats {
                         lease: Duration::from_secs(40),
                         renew: Duration::from_secs(10),
@@ -151,11 +161,24 @@ impl World {
                     biased;
                     () = stop.cancelled() => return,
                     () = process.crashed() => {}
+                    () = nodes_are_gone(&admin, &backend), if client == Client::Nodes => {}
                     () = sim::run(door, options, stop.clone()) => {}
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
+    }
+}
+
+/// Where the storage is put back to before the nodes were registered, somebody starts the kubelets anew: one that runs
+/// does not register its node again.
+async fn nodes_are_gone(user: &Door, backend: &Backend) {
+    loop {
+        backend.restored().cancelled_owned().await;
+        let nodes = user.list(&NODES, None, &Default::default()).await;
+        if nodes.is_ok_and(|nodes| nodes.items.len() < NODES_THERE) {
+            return;
+        }
     }
 }
 

@@ -20,8 +20,7 @@ fn without_faults_the_story_ends_with_every_pod_written_as_often_as_it_was_moved
 #[test]
 fn whatever_goes_wrong_the_budgets_hold_and_the_end_is_what_was_asked_for() {
     let mut struck = 0;
-    let put_back = |seed: &u64| Setup::stormy(*seed).plan.restores() > 0;
-    for seed in (1..=12).filter(|seed| !put_back(seed)) {
+    for seed in 1..=12 {
         let outcome =
             many::stormy(&Setup::stormy(seed)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         struck += outcome.faults.iter().map(|(_, times)| times).sum::<usize>();
@@ -29,7 +28,7 @@ fn whatever_goes_wrong_the_budgets_hold_and_the_end_is_what_was_asked_for() {
     assert!(struck > 100, "a storm with few faults tests little: {struck}");
 }
 
-/// Not so by one seed in eight of this kind (32 of 250): a budget is broken, or the story stands still.
+/// Among them one whose CRD, one whose nodes, and some whose updated pods are taken back.
 #[test]
 fn where_the_storage_is_put_back_the_end_is_still_what_was_asked_for() {
     let restored = |seed| {
@@ -37,7 +36,10 @@ fn where_the_storage_is_put_back_the_end_is_still_what_was_asked_for() {
             many::stormy(&Setup::stormy(seed)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         outcome.restored
     };
-    assert!([16, 24, 40].into_iter().filter(|seed| restored(*seed)).count() > 0);
+    let put_back = [8, 16, 24, 32, 40, 72, 216, 384, 512]
+        .into_iter()
+        .filter(|seed| restored(*seed));
+    assert!(put_back.count() > 5);
 }
 
 /// All of them: `cargo xtask storm matrix`.

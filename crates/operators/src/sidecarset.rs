@@ -140,10 +140,11 @@ impl Operator {
             (&mut shutdown).await;
             stop.cancel();
         };
+        let installed = configurations::keep_installed(&self.door, &self.options, &self.caches);
         tokio::select! {
             // Serving goes on while we leave: endpoints are slow to forget us.
             _ = async { tokio::join!(stopping, server, control) } => {}
-            _ = async { tokio::join!(certificates, admitting, health) } => {}
+            _ = async { tokio::join!(certificates, admitting, health, installed) } => {}
         }
         Ok(())
     }

@@ -158,6 +158,7 @@ pub struct Toleration {
 #[serde(default, rename_all = "camelCase")]
 pub struct PodStatus {
     pub phase: String,
+    pub observed_generation: i64,
     #[serde(rename = "podIP")]
     pub pod_ip: String,
     pub start_time: Option<Timestamp>,

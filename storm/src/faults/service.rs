@@ -89,6 +89,8 @@ impl Faulty {
                 if let Err(error) = self.backend.restore().await {
                     tracing::error!(%error, "the storage was not put back");
                 }
+                // It was on its way to the server that is no more.
+                return Err(reset());
             }
             Some(Fault::Watches(fault)) => self.process.spoil_watches(fault),
             Some(Fault::CrashBefore) => {
@@ -102,10 +104,14 @@ impl Faulty {
             }
             Some(Fault::Late) => {
                 self.process.crash();
-                let this = self.clone();
+                let (this, restored) = (self.clone(), self.backend.restored());
                 tokio::spawn(async move {
-                    tokio::time::sleep(LATE).await;
-                    let _ = this.send(request, place).await;
+                    tokio::select! {
+                        biased;
+                        // What is on its way on a connection goes with it.
+                        () = restored.cancelled() => {}
+                        () = tokio::time::sleep(LATE) => drop(this.send(request, place).await),
+                    }
                 });
                 return pending().await;
             }
@@ -127,9 +133,10 @@ impl Faulty {
         self.send(request, place).await
     }
 
-    /// What was sent is carried out, whatever becomes of the sender.
+    /// What was sent is carried out, whatever becomes of the sender; but no server that is put back answers.
     async fn send(&self, request: Request<Full<Bytes>>, place: usize) -> Answer {
         let (backend, user, faults) = (self.backend.clone(), self.user.clone(), self.faults.clone());
+        let restored = backend.restored();
         let sent = tokio::spawn(async move {
             let before = backend.server().store().revision();
             let (head, body) = backend.send(user, request).await.into_parts();
@@ -141,7 +148,11 @@ impl Faulty {
             faults.answered(place, head.status.as_u16(), changed);
             Response::from_parts(head, bytes)
         });
-        let answer = sent.await.map_err(io::Error::other)?;
+        let answer = tokio::select! {
+            biased;
+            () = restored.cancelled() => return Err(reset()),
+            answer = sent => answer.map_err(io::Error::other)?,
+        };
         Ok(answer.map(|bytes| whole(ResponseBody::from(bytes))))
     }
 

@@ -7,9 +7,11 @@ use crate::{ObjectKey, Resource};
 /// How a watch ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// By the server, between two lines.
-    Closed,
-    /// No answer, a refusal, or cut off.
+    /// By the server, at its time.
+    Over,
+    /// Before its time: cut off, or closed.
+    Cut(String),
+    /// No answer, or a refusal.
     Failed(String),
     /// No bytes for too long.
     Stalled,

@@ -72,6 +72,8 @@ struct Shared<T: Watched> {
     synced: channel::Sender<bool>,
     /// The store's clock when the last complete list began.
     listed: channel::Sender<u64>,
+    /// Whether no watch was cut since the last complete list.
+    sure: channel::Sender<bool>,
     /// Tells the watch that a write of ours is awaited, or a fresh list is wanted.
     awaiting: Notify,
 }
@@ -83,6 +85,7 @@ impl<T: Watched> Cache<T> {
             store: Mutex::new(Store::new()),
             synced: channel::Sender::new(false),
             listed: channel::Sender::new(0),
+            sure: channel::Sender::new(false),
             awaiting: Notify::new(),
         });
         let task = tokio::spawn(watch::run(door.clone(), resource, scope, shared.clone()));
@@ -105,6 +108,20 @@ impl<T: Watched> Cache<T> {
         let mut listed = self.shared.listed.subscribe();
         self.shared.awaiting.notify_one();
         let _ = listed.wait_for(|began| *began >= wanted).await;
+    }
+
+    /// Whether no watch was cut since the last complete list. After a cut, what is here may be of a time that never was:
+    /// the server may have been put back to an earlier state, which its versions do not always show.
+    pub fn is_sure(&self) -> bool {
+        *self.shared.sure.borrow()
+    }
+
+    /// Waits until it is so; what is in doubt is listed at once.
+    pub async fn sure(&self) {
+        if !self.is_sure() && self.shared.store().want_list_if_none_runs() {
+            self.shared.awaiting.notify_one();
+        }
+        let _ = self.shared.sure.subscribe().wait_for(|sure| *sure).await;
     }
 
     pub fn is_synced(&self) -> bool {
@@ -212,10 +229,12 @@ impl<T: Watched> Shared<T> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the oldest awaited write becomes suspicious.
+    /// When the oldest awaited write becomes suspicious, or a cut has been in doubt for long enough.
     fn suspicious_at(&self) -> Option<Instant> {
-        self.store()
+        let store = self.store();
+        let awaited = store
             .oldest_awaited()
-            .map(|since| since + watch::WRITE_SHOWS_WITHIN)
+            .map(|since| since + watch::WRITE_SHOWS_WITHIN);
+        [awaited, store.doubted_until()].into_iter().flatten().min()
     }
 }

@@ -9,13 +9,13 @@ use crate::door::ListOptions;
 use crate::door::ask::{Again, Ask, push_query, title};
 use crate::{Door, Resource};
 
-/// A watch from a version; without one, it begins with everything there is.
+/// A watch from a version; without one, it begins with everything there is. Also how long it is to last.
 pub(super) fn watch<'a>(
     door: &Door,
     resource: &'a Resource,
     scope: &WatchScope,
     version: Option<&str>,
-) -> Ask<'a> {
+) -> (Ask<'a>, Duration) {
     let mut path = resource.path(scope.namespace.as_deref(), None, None);
     push_query(&mut path, "watch", "true");
     push_query(&mut path, "allowWatchBookmarks", "true");
@@ -37,7 +37,7 @@ pub(super) fn watch<'a>(
             push_query(&mut path, name, value);
         }
     }
-    Ask {
+    let ask = Ask {
         verb: "watch",
         method: Method::GET,
         resource,
@@ -49,7 +49,8 @@ pub(super) fn watch<'a>(
         again: Again::Never,
         deadline: Duration::ZERO,
         queued: false,
-    }
+    };
+    (ask, Duration::from_secs(seconds))
 }
 
 pub(super) fn list(scope: &WatchScope, limit: Option<u32>) -> ListOptions {

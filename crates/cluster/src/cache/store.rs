@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::changes::{Changes, Queue};
 use super::snapshot::{Snapshot, packed};
-use super::until::{Until, newer_or_same};
+use super::until::{Awaited, Until, newer_or_same};
 use super::{CacheHealth, Watched};
 use crate::ObjectKey;
 use crate::key::compare_versions;
@@ -25,19 +25,14 @@ pub(super) struct Store<T> {
     relist: Option<Relist>,
     /// A list that begins at this clock or later is wanted.
     wanted: u64,
+    /// A watch was cut: all is to be listed by then.
+    doubted_until: Option<Instant>,
     bad: BTreeMap<ObjectKey, String>,
     readers: Vec<Weak<Queue>>,
     heard: Instant,
     relists: u64,
     reconnects: u64,
     trouble: Option<String>,
-}
-
-struct Awaited {
-    uid: String,
-    until: Until,
-    order: u64,
-    since: Instant,
 }
 
 /// A list in progress: what of it was seen, and which waits began before it.
@@ -57,6 +52,7 @@ impl<T: Watched> Store<T> {
             clock: 0,
             relist: None,
             wanted: 0,
+            doubted_until: None,
             bad: BTreeMap::new(),
             readers: Vec::new(),
             heard: Instant::now(),
@@ -130,6 +126,21 @@ impl<T: Watched> Store<T> {
         self.wanted
     }
 
+    /// As [`Store::want_list`], unless a list is wanted or in progress; whether it is wanted now.
+    pub(super) fn want_list_if_none_runs(&mut self) -> bool {
+        let none_runs = self.relist.is_none() && self.wanted == 0;
+        none_runs && self.want_list() > 0
+    }
+
+    pub(super) fn doubt(&mut self, until: Instant) {
+        self.doubted_until.get_or_insert(until);
+    }
+
+    /// None while a list is in progress, as for what is awaited.
+    pub(super) fn doubted_until(&self) -> Option<Instant> {
+        self.doubted_until.filter(|_| self.relist.is_none())
+    }
+
     /// Whether a list is wanted that the one in progress, if any, began too early for.
     pub(super) fn wants_list(&self) -> bool {
         match &self.relist {
@@ -151,6 +162,7 @@ impl<T: Watched> Store<T> {
             Some(seen) => self.keep_only(&seen),
         }
         self.version = version.to_owned();
+        self.doubted_until = None;
         // The list was asked for after these waits began, and lists are consistent: it shows what they waited for.
         // The others could not show as long as it took.
         let (version, now) = (&self.version, Instant::now());
@@ -175,7 +187,9 @@ impl<T: Watched> Store<T> {
             return false;
         }
         self.bad.remove(&key);
-        let same = self.objects.get(&key).is_some_and(|old| {
+        // A server that was put back may give a version that it gave before to another state of the same object.
+        let in_doubt = self.doubted_until.is_some();
+        let same = self.objects.get(&key).filter(|_| !in_doubt).is_some_and(|old| {
             old.uid() == object.uid() && old.resource_version() == object.resource_version()
         });
         if !same {
@@ -339,16 +353,7 @@ impl<T: Watched> Store<T> {
         let Some(awaited) = self.awaited.get(key) else {
             return;
         };
-        // An earlier object of the same name may still be on its way to us: another uid alone says nothing.
-        let reached = match &awaited.until {
-            Until::Version(wanted) => {
-                newer_or_same(version, wanted)
-                    || (awaited.uid != uid && compare_versions(version, wanted).is_none())
-            }
-            Until::Gone => awaited.uid != uid,
-            Until::AnyChange => true,
-        };
-        if reached {
+        if awaited.is_reached_by(uid, version) {
             self.awaited.remove(key);
         }
     }

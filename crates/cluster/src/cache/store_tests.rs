@@ -1,8 +1,11 @@
 //! What a store holds and waits for, against a history of one server.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::store::Store;
 use super::{ObjectKey, Watched};
@@ -242,4 +245,25 @@ proptest! {
         }
         prop_assert_eq!(store.awaited(), 0);
     }
+}
+
+#[test]
+fn a_list_that_ends_a_doubt_replaces_an_object_of_the_same_version() {
+    let mut store = synced(&[thing("a", "u", 5)], 20);
+    let before = store.get(&key("a"));
+    let relist = |store: &mut Store<Thing>| {
+        store.begin_relist();
+        store.put(thing("a", "u", 5));
+        store.end_relist("20");
+        store.get(&key("a"))
+    };
+    let is_same = |one: &Option<Arc<Thing>>, two: &Option<Arc<Thing>>| match (one, two) {
+        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+        _ => false,
+    };
+    assert!(is_same(&before, &relist(&mut store)));
+    store.doubt(Instant::now());
+    let after = relist(&mut store);
+    assert!(!is_same(&before, &after));
+    assert!(is_same(&after, &relist(&mut store)));
 }

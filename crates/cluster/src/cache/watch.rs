@@ -20,6 +20,8 @@ use crate::{Door, ObjectKey, Resource};
 
 /// A write of ours that does not show within this time makes us list.
 pub(super) const WRITE_SHOWS_WITHIN: Duration = Duration::from_secs(30);
+/// After a cut all is listed within this time, or when somebody has to be sure.
+const DOUBTED_FOR: Duration = Duration::from_secs(20);
 /// A watch that lived this long was healthy: the next pause is short again.
 const HEALTHY: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -29,6 +31,10 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 const INITIAL_PATIENCE: Duration = Duration::from_secs(30);
 /// So many failures to go on, and we list instead.
 const FAILURES_UNTIL_RELIST: u32 = 3;
+/// By how much a server may end a watch before its time.
+const A_MOMENT: Duration = Duration::from_secs(1);
+/// How a watch was cut that ended cleanly, and before its time.
+const CLOSED: &str = "closed";
 /// Why a list was made that somebody asked for.
 const WANTED: &str = "asked for";
 
@@ -67,6 +73,9 @@ pub(super) async fn run<T: Watched>(
             (pause, failures) = (FIRST_PAUSE, 0);
         }
         watching.note(&end);
+        if !matches!(end, End::Over | End::Stale(WANTED)) {
+            watching.doubt();
+        }
         let at_once = matches!(end, End::Stale(WANTED));
         fresh = match end {
             End::Stale(reason) => Some(reason),
@@ -74,14 +83,15 @@ pub(super) async fn run<T: Watched>(
                 watching.initial_events = false;
                 Some("no initial events")
             }
-            End::Failed(_) => {
+            End::Over | End::Stalled => fresh.filter(|_| !watching.is_complete()),
+            End::Cut(reason) if reason == CLOSED => fresh.filter(|_| !watching.is_complete()),
+            End::Cut(_) | End::Failed(_) => {
                 failures += 1;
                 // Not yet complete, or not getting anywhere.
                 fresh
                     .filter(|_| !watching.is_complete())
                     .or((failures >= FAILURES_UNTIL_RELIST).then_some("failures"))
             }
-            End::Closed | End::Stalled => fresh.filter(|_| !watching.is_complete()),
         };
         // One that was asked for and failed is tried again after a pause.
         if at_once {
@@ -169,8 +179,8 @@ impl<T: Watched> Watching<T> {
 
     /// Reads one watch to its end. Without a version it begins with everything there is.
     async fn stream(&mut self, version: Option<String>, reason: &'static str) -> End {
-        let initial = version.is_none();
-        let ask = request::watch(&self.door, &self.resource, &self.scope, version.as_deref());
+        let (initial, began) = (version.is_none(), Instant::now());
+        let (ask, lasts) = request::watch(&self.door, &self.resource, &self.scope, version.as_deref());
         let opened = tokio::time::timeout(self.door.options().attempt_timeout, self.door.open(&ask)).await;
         let mut body = match opened {
             Ok(Ok(answer)) => answer.into_body(),
@@ -186,9 +196,10 @@ impl<T: Watched> Watching<T> {
             let chunk = match self.next_chunk(&mut body, filling.is_some()).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) if lines.is_cut() => {
-                    return End::Failed("cut off in the middle of an event".to_owned());
+                    return End::Cut("cut off in the middle of an event".to_owned());
                 }
-                Ok(None) => return End::Closed,
+                Ok(None) if began.elapsed() + A_MOMENT >= lasts => return End::Over,
+                Ok(None) => return End::Cut(CLOSED.to_owned()),
                 Err(end) => return end,
             };
             self.shared.store().heard();
@@ -237,14 +248,14 @@ impl<T: Watched> Watching<T> {
                         return Err(End::Stalled);
                     }
                     if self.shared.suspicious_at().is_some_and(|at| at <= now) {
-                        return Err(End::Stale("our write does not show"));
+                        return Err(End::Stale("in doubt"));
                     }
                     continue;
                 }
             };
             match frame {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(End::Failed(format!("cut off: {error}"))),
+                Some(Err(error)) => return Err(End::Cut(format!("cut off: {error}"))),
                 Some(Ok(frame)) => {
                     if let Ok(chunk) = frame.into_data() {
                         return Ok(Some(chunk));
@@ -322,8 +333,17 @@ impl<T: Watched> Watching<T> {
         let (objects, began) = self.shared.store().end_relist(version);
         self.shared.store().heard();
         self.shared.synced.send_replace(true);
+        self.shared.sure.send_replace(true);
         self.shared.listed.send_replace(began);
         self.turn(WatchTurn::Relisted { objects, reason });
+    }
+
+    /// A server that is put back to an earlier state (a restored etcd) breaks all connections. Where it has written as
+    /// much again by the time we are back, versions do not show it: only a list is sure.
+    fn doubt(&self) {
+        let patience = self.door.jittered(DOUBTED_FOR);
+        self.shared.store().doubt(Instant::now() + patience);
+        self.shared.sure.send_replace(false);
     }
 
     /// Whether the store is as the server last listed it (and not half of a list).
@@ -333,8 +353,9 @@ impl<T: Watched> Watching<T> {
 
     fn note(&self, end: &End) {
         let (turn, trouble) = match end {
-            End::Closed => (WatchTurn::Closed, None),
-            End::Failed(reason) => (
+            End::Over => (WatchTurn::Closed, None),
+            End::Cut(reason) if reason == CLOSED => (WatchTurn::Closed, None),
+            End::Cut(reason) | End::Failed(reason) => (
                 WatchTurn::Failed {
                     reason: reason.clone(),
                 },

@@ -181,3 +181,45 @@ async fn every_turn_of_a_watch_is_told_to_the_observer() {
         reason: "version expired".into()
     }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_server_that_has_written_as_much_again_is_found_out_by_a_list_after_the_cut() {
+    // Its versions are ahead of ours: going on from where we were is answered, and shows nothing.
+    let server = Scripted::new(|n, seen| match (seen.is_watch(), n) {
+        (true, 0) => Reply::Stream(
+            initial(100, vec![thing("lost", 90)])
+                .into_iter()
+                .chain([Step::Cut])
+                .collect(),
+        ),
+        (true, _) => Reply::Stream(
+            initial(120, vec![thing("new", 95)])
+                .into_iter()
+                .filter(|_| seen.wants_initial_events())
+                .chain([Step::Hang])
+                .collect(),
+        ),
+        (false, _) => Reply::Json(200, list(120, vec![thing("new", 95)])),
+    });
+    let cache = start(&server);
+    cache.synced().await;
+    within(seconds(5), || !cache.is_sure()).await;
+    within(seconds(30), || cache.is_sure()).await;
+    assert!(cache.get(&key("lost")).is_none());
+    assert!(cache.get(&key("new")).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_to_be_sure_after_a_cut_is_so_at_once() {
+    let server = Scripted::new(|n, seen| match (seen.is_watch(), n) {
+        (true, 0) => Reply::Stream(initial(100, vec![]).into_iter().chain([Step::Cut]).collect()),
+        (true, _) => Reply::Stream(vec![Step::Hang]),
+        (false, _) => Reply::Json(200, list(120, vec![thing("new", 95)])),
+    });
+    let cache = start(&server);
+    cache.synced().await;
+    within(seconds(5), || !cache.is_sure()).await;
+    let sure = tokio::time::timeout(seconds(1), cache.sure());
+    assert!(sure.await.is_ok());
+    assert!(cache.get(&key("new")).is_some());
+}

@@ -1,10 +1,10 @@
 //! Sending what was decided. Every write asks, at the last moment, whether it is still wanted.
 use super::sight::Sight;
-use super::views::{Pod, Set};
+use super::views::{Caches, Pod};
 use cluster::door::WriteGate;
 use cluster::resource::PODS;
 use cluster::{ApiError, Cache, Door, LeaderGuard, ObjectKey, PatchKind, WriteReceipt};
-use model::sidecarset::PatchPodMetadata;
+use model::sidecarset::{PatchPodMetadata, SidecarSet};
 use serde_json::{Map, Value, json};
 use std::future::Future;
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use std::time::Duration;
 use workload::upgrade::{Action, PodUpgrade};
 
 /// Lets a write through only while we lead and the spec it was decided on is the one there is. This is what makes a
-/// pause take effect at once, whatever is queued.
+/// pause take effect at once, whatever is queued. And only while neither pods nor SidecarSets are in doubt: a server
+/// that is put back to an earlier state cuts its watches, and then what was decided is decided on what never was.
 pub(super) struct Gate {
     pub leader: Option<Arc<LeaderGuard>>,
-    pub sets: Cache<Set>,
+    pub caches: Caches,
     pub sight: Arc<Sight>,
-    pub name: String,
-    pub uid: String,
-    pub generation: i64,
+    /// What it was decided on.
+    pub set: Arc<SidecarSet>,
 }
 
 impl WriteGate for Gate {
@@ -33,14 +33,27 @@ impl WriteGate for Gate {
             Some(leader) => leader.may_write()?,
             None => Duration::from_secs(3600),
         };
-        let current = self.sets.get(&ObjectKey::cluster(&self.name));
+        if let Some(kind) = self.caches.in_doubt() {
+            return Err(format!(
+                "the watch of {kind} was cut, and they are not listed yet"
+            ));
+        }
+        let decided = &self.set;
+        let (name, uid, generation) = (
+            &decided.metadata.name,
+            &decided.metadata.uid,
+            decided.metadata.generation,
+        );
+        let current = self.caches.sets.get(&ObjectKey::cluster(name.as_str()));
         let unchanged = current.is_some_and(|set| {
             let meta = &set.0.metadata;
-            meta.uid == self.uid && meta.generation == self.generation && meta.deletion_timestamp.is_none()
+            // Generations are counted anew after a server was put back: the same number may be of another spec.
+            let same = meta.uid == *uid && meta.generation == generation && set.0.spec == decided.spec;
+            same && meta.deletion_timestamp.is_none()
         });
-        match unchanged && self.sight.is(&self.uid, self.generation) {
+        match unchanged && self.sight.is(uid, generation) {
             true => Ok(left),
-            false => Err(format!("sidecarset {} changed meanwhile", self.name)),
+            false => Err(format!("sidecarset {name} changed meanwhile")),
         }
     }
 }

@@ -27,7 +27,7 @@ use workload::sidecarset::webhooks::{self, CONVERT_PATH, WebhookOptions, desired
 use workload::takeover::Actor;
 
 pub(super) use announcing::{Announcer, Requests};
-pub(super) use install::install;
+pub(super) use install::{install, keep_installed};
 pub(super) use proof::answer as answer_proof;
 
 /// Field manager of what follows the SidecarSets.

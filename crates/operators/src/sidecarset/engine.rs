@@ -3,6 +3,7 @@ mod chores;
 mod jobs;
 mod pace;
 mod recording;
+mod surroundings;
 mod trouble;
 
 use super::contain::{Step, contain};
@@ -53,6 +54,8 @@ pub(super) struct Engine {
     trackers: BTreeMap<String, Tracker>,
     dirty: BTreeSet<String>,
     wakes: BTreeMap<String, Timestamp>,
+    /// Something was not decided while pods or SidecarSets were in doubt.
+    in_doubt: bool,
     pace: Pace,
     queue: VecDeque<Job>,
     recording: Recording,
@@ -89,6 +92,7 @@ impl Engine {
             trackers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             wakes: BTreeMap::new(),
+            in_doubt: false,
             pace,
             queue: VecDeque::new(),
             recording: Recording::default(),
@@ -158,6 +162,7 @@ impl Engine {
                     self.judge_again(|standing| !standing.may_be_acted_upon());
                 }
                 Ok(()) = self.injection.changed() => self.injection_changed(),
+                () = self.caches.sure(), if self.in_doubt => self.is_sure_again(),
                 () = tokio::time::sleep(wake) => self.woken(),
             }
             while self.tasks.try_join_next().is_some() {}
@@ -172,9 +177,10 @@ impl Engine {
                     let set = set.0.clone();
                     match self.trackers.get_mut(&name) {
                         Some(tracker) if tracker.set.metadata.uid == set.metadata.uid => {
-                            let generation = set.metadata.generation;
+                            // After a server was put back the same generation may be of another spec.
+                            let keep = (tracker.set.spec == set.spec).then_some(set.metadata.generation);
                             tracker.take(set, &self.caches, &self.options).await;
-                            self.drop_jobs(&name, Some(generation));
+                            self.drop_jobs(&name, keep);
                         }
                         _ => {
                             self.drop_jobs(&name, None);
@@ -212,31 +218,6 @@ impl Engine {
             let pod = self.caches.pods.get(&key);
             for (name, tracker) in &mut self.trackers {
                 if tracker.read(&key, pod.as_ref().map(|p| &p.0), &self.caches, &self.options) {
-                    self.dirty.insert(name.clone());
-                }
-            }
-        }
-    }
-
-    /// Kubelets report every few seconds; only a change of version matters.
-    fn nodes_changed(&mut self, keys: &[ObjectKey]) {
-        let changed: BTreeMap<&str, bool> = keys
-            .iter()
-            .filter_map(|key| {
-                let node = self.caches.nodes.get(key)?;
-                Some((key.name.as_str(), !node.restarts_native_sidecars()))
-            })
-            .collect();
-        for (name, tracker) in &mut self.trackers {
-            for facts in tracker.members.values_mut() {
-                let old = facts
-                    .pod
-                    .node_name
-                    .as_deref()
-                    .and_then(|n| changed.get(n))
-                    .copied();
-                if let Some(old) = old.filter(|old| *old != facts.old_kubelet) {
-                    facts.old_kubelet = old;
                     self.dirty.insert(name.clone());
                 }
             }
@@ -293,7 +274,13 @@ impl Engine {
             let started = Instant::now();
             let (caches, options) = (&self.caches, &self.options);
             let injection = &self.injection_seen;
-            let room = tracker.room(WRITES_AHEAD.saturating_sub(pending));
+            let in_doubt = caches.in_doubt().is_some();
+            self.in_doubt |= in_doubt;
+            let room = tracker.room(if in_doubt {
+                0
+            } else {
+                WRITES_AHEAD.saturating_sub(pending)
+            });
             let result = contain(Step::Decide, &name, || {
                 reconcile(tracker, caches, injection, options, room, now)
             });
@@ -324,7 +311,7 @@ impl Engine {
         let Some(tracker) = self.trackers.get_mut(name) else {
             return;
         };
-        let (uid, generation) = (tracker.set.metadata.uid.clone(), tracker.set.metadata.generation);
+        let decided_on = tracker.set.clone();
         let moved = !wanted.actions.is_empty();
         let upgrades = wanted
             .actions
@@ -351,8 +338,7 @@ impl Engine {
             }
             let job = Job {
                 set: name.to_owned(),
-                uid: uid.clone(),
-                generation,
+                decided_on: decided_on.clone(),
                 key,
                 state,
                 action,

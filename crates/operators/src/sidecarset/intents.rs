@@ -156,10 +156,7 @@ impl Ledger {
                 (written, intents)
             }
         };
-        self.version = answer["metadata"]["resourceVersion"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        self.version = version_of(&answer);
         Ok(intents)
     }
 
@@ -171,15 +168,25 @@ impl Ledger {
             Err(error) => error,
         };
         tokio::time::sleep(PAUSE).await;
-        // Somebody touched it, or an answer was lost: as long as it is our epoch it is ours.
-        let found = self.door.get(&LEASES, Some(&self.namespace), &self.name).await?;
-        if found["metadata"]["annotations"][EPOCH] != json!(self.epoch.to_string()) {
-            return Err(error);
+        // Somebody touched it, or an answer was lost: as long as it is our epoch it is ours. Of an earlier one, or not
+        // there at all, it is after a server was put back to what it was before our term: it is ours to take again.
+        let found = match self.door.get(&LEASES, Some(&self.namespace), &self.name).await {
+            Err(error) if error.is_not_found() => return self.try_take_again(intents).await,
+            found => found?,
+        };
+        let epoch = found["metadata"]["annotations"][EPOCH].as_str();
+        match epoch.and_then(|epoch| epoch.parse::<u64>().ok()) {
+            Some(epoch) if epoch > self.epoch => return Err(error),
+            Some(epoch) if epoch == self.epoch => {}
+            _ => return self.try_take_again(intents).await,
         }
-        self.version = found["metadata"]["resourceVersion"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        self.version = version_of(&found);
+        self.write(intents).await
+    }
+
+    /// What it holds from before our term was counted when that began.
+    async fn try_take_again(&mut self, intents: &Intents) -> Result<String, ApiError> {
+        self.try_take_over().await?;
         self.write(intents).await
     }
 
@@ -197,6 +204,11 @@ impl Ledger {
     pub fn is_now(&mut self, version: String) {
         self.version = version;
     }
+}
+
+fn version_of(lease: &Value) -> String {
+    let version = lease["metadata"]["resourceVersion"].as_str();
+    version.unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -133,11 +133,13 @@ impl Tracker {
         tracker
     }
 
-    /// Takes a new state of the SidecarSet. Only a changed spec or changed hashes change what pods are to it.
+    /// Takes a new state of the SidecarSet. Only a changed spec (which may be of the same generation, where the server
+    /// was put back) or changed hashes change what pods are to it.
     pub async fn take(&mut self, set: Arc<SidecarSet>, caches: &Caches, options: &Options) {
         let same = self.set.metadata.generation == set.metadata.generation
             && self.set.metadata.annotations == set.metadata.annotations
-            && self.set.metadata.uid == set.metadata.uid;
+            && self.set.metadata.uid == set.metadata.uid
+            && self.set.spec == set.spec;
         self.set = set;
         self.sight.told(&self.set.metadata);
         if same {
@@ -298,9 +300,7 @@ impl Tracker {
         }
         let before = self.refusals.get(key).map_or(0, |r| r.wait_seconds);
         let wait_seconds = (before * 2).clamp(FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS);
-        let until = now
-            .checked_add(jiff::SignedDuration::from_secs(wait_seconds))
-            .unwrap_or(now);
+        let until = shifted(now, jiff::SignedDuration::from_secs(wait_seconds));
         let version = self
             .members
             .get(key)

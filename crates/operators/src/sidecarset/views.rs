@@ -58,6 +58,22 @@ impl Caches {
             && self.whitelists.is_synced()
     }
 
+    /// What pods are written by, and is in doubt since its watch was cut.
+    pub fn in_doubt(&self) -> Option<&'static str> {
+        match (self.pods.is_sure(), self.sets.is_sure()) {
+            (false, _) => Some("pods"),
+            (_, false) => Some("sidecarsets"),
+            _ => None,
+        }
+    }
+
+    /// Waits until neither pods nor SidecarSets are in doubt.
+    pub async fn sure(&self) {
+        while self.in_doubt().is_some() {
+            tokio::join!(self.pods.sure(), self.sets.sure());
+        }
+    }
+
     pub fn report_ages(&self, metrics: &crate::Metrics) {
         metrics.cache_age("pods", self.pods.age());
         metrics.cache_age("sidecarsets", self.sets.age());

@@ -237,6 +237,9 @@ impl Nodes {
         );
         known.queue.extend(out.statuses);
         known.remove |= out.remove;
+        if self.pods.is_current_for(key) {
+            known.tell_again_if_lost(&pod.status);
+        }
         if known.has_work() {
             self.ready.insert(key.clone());
         }
@@ -297,6 +300,7 @@ impl Nodes {
         };
         match answer {
             Ok(receipt) if receipt.metadata.uid == known.uid => {
+                self.pods.observe(&receipt);
                 known.writing = false;
                 known.acked = status;
                 if known.has_work() {

@@ -1,6 +1,7 @@
 //! What is installed once: our namespace, and the CRD that we convert.
 use super::{CRD_NAME, client_config};
 use crate::sidecarset::shift;
+use crate::sidecarset::views::Caches;
 use crate::{OperatorError, Options};
 use cluster::resource::{CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES};
 use cluster::{ApiError, Door, PatchKind, Resource};
@@ -11,6 +12,9 @@ use workload::takeover::Actor;
 
 /// Field manager of what is installed once.
 const INSTALLER: &str = "tidegate-installer";
+
+/// How often SidecarSets are looked after that are in doubt.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Creates our namespace and the CRD where they are missing or differ, and waits until the kind is served.
 pub(in crate::sidecarset) async fn install(door: &Door, options: &Options) -> Result<(), OperatorError> {
@@ -58,6 +62,24 @@ pub(in crate::sidecarset) async fn install(door: &Door, options: &Options) -> Re
     }
     tracing::warn!("the CRD is not established yet");
     Ok(())
+}
+
+/// Installs again where the API server was put back to before we did: nobody else would. Never ends.
+pub(in crate::sidecarset) async fn keep_installed(door: &Door, options: &Options, caches: &Caches) {
+    while options.install {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if caches.sets.is_sure() {
+            continue;
+        }
+        match door.get(&CUSTOM_RESOURCE_DEFINITIONS, None, CRD_NAME).await {
+            Err(error) if error.is_not_found() => tracing::warn!("the CRD is gone: it is installed again"),
+            _ => continue,
+        }
+        if let Err(error) = install(door, options).await {
+            tracing::warn!(%error, "not installed");
+        }
+    }
+    std::future::pending().await
 }
 
 async fn apply(

@@ -4,6 +4,7 @@ use super::super::chore::Ran;
 use super::Engine;
 use crate::metrics::{Operation, Outcome};
 use cluster::{ApiError, ObjectKey};
+use model::sidecarset::SidecarSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use workload::upgrade::Action;
 /// A pod write that waits for its turn.
 pub(super) struct Job {
     pub set: String,
-    pub uid: String,
-    pub generation: i64,
+    /// The SidecarSet it was decided on.
+    pub decided_on: Arc<SidecarSet>,
     pub key: ObjectKey,
     /// What the action is bound to, as in a record of intents.
     pub state: u64,
@@ -50,7 +51,7 @@ impl Engine {
         for queue in [&mut self.queue, &mut recording.waiting, &mut recording.batch] {
             let (kept, dropped): (VecDeque<Job>, VecDeque<Job>) = std::mem::take(queue)
                 .into_iter()
-                .partition(|job| job.set != set || Some(job.generation) == keep);
+                .partition(|job| job.set != set || Some(job.decided_on.metadata.generation) == keep);
             *queue = kept;
             all_dropped.extend(dropped);
         }
@@ -81,11 +82,9 @@ impl Engine {
             }
             let gate = Gate {
                 leader: self.leader.clone(),
-                sets: self.caches.sets.clone(),
+                caches: self.caches.clone(),
                 sight: tracker.sight.clone(),
-                name: job.set.clone(),
-                uid: job.uid,
-                generation: job.generation,
+                set: job.decided_on,
             };
             let door = self.door.fenced(Arc::new(gate));
             let (pods, done) = (self.caches.pods.clone(), self.done.clone());
