@@ -54,10 +54,12 @@ fn wants_aggregated(call: &Call) -> bool {
     })
 }
 
-/// Groups but the core one, with their versions.
+/// Groups but the core one, with their versions; those of custom kinds last, in the order of their APIServices' names.
 fn groups(custom: &Catalog) -> Vec<(String, Vec<String>)> {
     let mut out: Vec<(String, Vec<String>)> = Vec::new();
-    for (name, versions) in catalog::builtin().groups.iter().chain(&custom.groups) {
+    let mut added: Vec<&(String, Vec<String>)> = custom.groups.iter().collect();
+    added.sort_by_key(|(name, versions)| versions.iter().map(|v| format!("{v}.{name}")).min());
+    for (name, versions) in catalog::builtin().groups.iter().chain(added) {
         if name.is_empty() {
             continue;
         }

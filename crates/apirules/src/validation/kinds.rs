@@ -291,12 +291,22 @@ fn event(resource: &ResourceRef<'_>, new: &Value, errors: &mut Errors) {
 fn claim(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     let Some(old) = old else { return };
     let bound = old.at("status").text("phase") == "Bound";
+    let annotations = old.at("metadata").at("annotations");
+    let may_be_classed = !old.at("spec").has("storageClassName")
+        && new.at("spec").has("storageClassName")
+        && annotations
+            .text("volume.beta.kubernetes.io/storage-class")
+            .is_empty();
     let rest = |claim: &Value| {
         let mut spec = claim.at("spec").clone();
         if let Some(spec) = spec.as_object_mut() {
             // A binder sets it once.
             if old.at("spec").text("volumeName").is_empty() {
                 spec.remove("volumeName");
+            }
+            // A class that became the default later is given to claims that named none.
+            if may_be_classed {
+                spec.remove("storageClassName");
             }
             if bound {
                 spec.remove("volumeAttributesClassName");

@@ -44,6 +44,14 @@ async fn forget_released(world: &World, key: &ObjectKey, claim: Option<&Object>)
         if !ours || bound || keeps || volume.meta.deletion_timestamp.is_some() {
             continue;
         }
+        // One that is bound is protected from deletion.
+        if volume.status()["phase"] == "Bound" {
+            let status = json!({"phase": "Released"});
+            world
+                .write_status(&world.volumes, &PERSISTENT_VOLUMES, volume, status)
+                .await?;
+            continue;
+        }
         let options = DeleteOptions::of_uid(&volume.meta.uid);
         let answer = world
             .door

@@ -66,7 +66,10 @@ pub(in crate::sidecarset) async fn install(door: &Door, options: &Options) -> Re
 
 /// Installs again where the API server was put back to before we did: nobody else would. Never ends.
 pub(in crate::sidecarset) async fn keep_installed(door: &Door, options: &Options, caches: &Caches) {
-    while options.install {
+    if !options.install {
+        return std::future::pending().await;
+    }
+    loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if caches.sets.is_sure() {
             continue;
@@ -79,7 +82,6 @@ pub(in crate::sidecarset) async fn keep_installed(door: &Door, options: &Options
             tracing::warn!(%error, "not installed");
         }
     }
-    std::future::pending().await
 }
 
 async fn apply(
