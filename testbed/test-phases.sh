@@ -81,6 +81,8 @@ phase "2,000 seeds full of faults" storm seeds --seeds 2000 --quiet 60
 # All of them: cargo xtask storm matrix.
 phase "one fault at one write, every fourth case" storm matrix --of 4 --quiet 60
 
+skipped+=("budgets where etcd is put back to an earlier state (about one such seed in fifty fails: printed as known by the phase above)")
+
 echo "all phases: $((SECONDS - started)) s"
 if [ ${#skipped[@]} -gt 0 ]; then
   printf 'not tested here: %s\n' "$(IFS=';'; echo "${skipped[*]}")"

@@ -28,18 +28,19 @@ fn whatever_goes_wrong_the_budgets_hold_and_the_end_is_what_was_asked_for() {
     assert!(struck > 100, "a storm with few faults tests little: {struck}");
 }
 
-/// Among them one whose CRD, one whose nodes, and some whose updated pods are taken back.
+/// Every eighth seed may put it back; whether it does is drawn with everything else. All of them: `cargo xtask storm`.
 #[test]
 fn where_the_storage_is_put_back_the_end_is_still_what_was_asked_for() {
-    let restored = |seed| {
+    let mut put_back = 0;
+    for seed in (8..=160).step_by(8) {
         let outcome =
             many::stormy(&Setup::stormy(seed)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        outcome.restored
-    };
-    let put_back = [8, 16, 24, 32, 40, 72, 216, 384, 512]
-        .into_iter()
-        .filter(|seed| restored(*seed));
-    assert!(put_back.count() > 5);
+        put_back += usize::from(outcome.restored);
+        if put_back == 4 {
+            return;
+        }
+    }
+    panic!("put back only {put_back} times");
 }
 
 /// All of them: `cargo xtask storm matrix`.

@@ -177,6 +177,7 @@ struct Progress {
     all: usize,
     done: usize,
     struck: usize,
+    known: usize,
     failed: usize,
 }
 
@@ -186,6 +187,7 @@ impl Progress {
             all,
             done: 0,
             struck: 0,
+            known: 0,
             failed: 0,
         }
     }
@@ -194,6 +196,10 @@ impl Progress {
         self.done += 1;
         match verdict {
             Ok(outcome) => self.struck += outcome.faults.iter().map(|(_, times)| times).sum::<usize>(),
+            Err(error) if many::is_known(&error) => {
+                self.known += 1;
+                println!("known: {}", name());
+            }
             Err(error) => {
                 self.failed += 1;
                 println!("FAILED {}\n    {error}", name());
@@ -201,14 +207,17 @@ impl Progress {
         }
         if self.done.is_multiple_of((self.all / 20).max(1)) {
             println!(
-                "{} of {} done, {} failed, {} faults",
-                self.done, self.all, self.failed, self.struck
+                "{} of {} done, {} failed, {} known, {} faults",
+                self.done, self.all, self.failed, self.known, self.struck
             );
         }
     }
 
     fn end(self, what: &str) -> ExitCode {
-        println!("{} {what}, {} failed", self.done, self.failed);
+        println!(
+            "{} {what}, {} failed, {} known",
+            self.done, self.failed, self.known
+        );
         ExitCode::from(u8::from(self.failed > 0))
     }
 }
