@@ -136,8 +136,8 @@ impl Judge {
             all.filter(|(_, pod)| pod["metadata"]["labels"]["app"] == "web")
         };
         let updated: Vec<_> = selected().filter(|(_, pod)| side_image(pod) == wanted).collect();
-        let took_a_place = |key: &Box<str>, pod: &Value| was_moved(pod) && !self.moved_unready.contains(key);
-        let fills = |key, pod| moved.is_some_and(is_ready) || took_a_place(key, pod);
+        let took_a_place = |key: &str, pod: &Value| was_moved(pod) && !self.moved_unready.contains(key);
+        let fills = |key: &str, pod: &Value| moved.is_some_and(is_ready) || took_a_place(key, pod);
         let unready = updated
             .iter()
             .filter(|(key, pod)| !is_settled(pod) && fills(key, pod))
