@@ -23,7 +23,7 @@ pub struct LimitOptions {
 impl Default for LimitOptions {
     fn default() -> Self {
         Self {
-            start: 32.0,
+            start: 64.0,
             min: 1.0,
             max: 128.0,
             slow: Duration::from_secs(2),
