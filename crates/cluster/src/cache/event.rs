@@ -9,9 +9,9 @@ use crate::{ObjectKey, Resource};
 pub(super) enum End {
     /// By the server, at its time.
     Over,
-    /// Before its time: cut off, or closed.
-    Cut(String),
-    /// No answer, or a refusal.
+    /// By the server, before its time.
+    Closed,
+    /// No answer, a refusal, or cut off.
     Failed(String),
     /// No bytes for too long.
     Stalled,

@@ -33,8 +33,6 @@ const INITIAL_PATIENCE: Duration = Duration::from_secs(30);
 const FAILURES_UNTIL_RELIST: u32 = 3;
 /// By how much a server may end a watch before its time.
 const A_MOMENT: Duration = Duration::from_secs(1);
-/// How a watch was cut that ended cleanly, and before its time.
-const CLOSED: &str = "closed";
 /// Why a list was made that somebody asked for.
 const WANTED: &str = "asked for";
 
@@ -83,9 +81,8 @@ pub(super) async fn run<T: Watched>(
                 watching.initial_events = false;
                 Some("no initial events")
             }
-            End::Over | End::Stalled => fresh.filter(|_| !watching.is_complete()),
-            End::Cut(reason) if reason == CLOSED => fresh.filter(|_| !watching.is_complete()),
-            End::Cut(_) | End::Failed(_) => {
+            End::Over | End::Closed | End::Stalled => fresh.filter(|_| !watching.is_complete()),
+            End::Failed(_) => {
                 failures += 1;
                 // Not yet complete, or not getting anywhere.
                 fresh
@@ -196,10 +193,10 @@ impl<T: Watched> Watching<T> {
             let chunk = match self.next_chunk(&mut body, filling.is_some()).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) if lines.is_cut() => {
-                    return End::Cut("cut off in the middle of an event".to_owned());
+                    return End::Failed("cut off in the middle of an event".to_owned());
                 }
                 Ok(None) if began.elapsed() + A_MOMENT >= lasts => return End::Over,
-                Ok(None) => return End::Cut(CLOSED.to_owned()),
+                Ok(None) => return End::Closed,
                 Err(end) => return end,
             };
             self.shared.store().heard();
@@ -255,7 +252,7 @@ impl<T: Watched> Watching<T> {
             };
             match frame {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(End::Cut(format!("cut off: {error}"))),
+                Some(Err(error)) => return Err(End::Failed(format!("cut off: {error}"))),
                 Some(Ok(frame)) => {
                     if let Ok(chunk) = frame.into_data() {
                         return Ok(Some(chunk));
@@ -353,9 +350,8 @@ impl<T: Watched> Watching<T> {
 
     fn note(&self, end: &End) {
         let (turn, trouble) = match end {
-            End::Over => (WatchTurn::Closed, None),
-            End::Cut(reason) if reason == CLOSED => (WatchTurn::Closed, None),
-            End::Cut(reason) | End::Failed(reason) => (
+            End::Over | End::Closed => (WatchTurn::Closed, None),
+            End::Failed(reason) => (
                 WatchTurn::Failed {
                     reason: reason.clone(),
                 },
