@@ -6,34 +6,13 @@ use serde_json::Value;
 
 use super::meta::IMMUTABLE;
 use super::names::qualified_name;
-use super::pod::resources::quantities;
+use super::pod::resources::{is_standard, quantities};
 use crate::path::{Errors, Path};
 use crate::quantity::Quantity;
 use crate::read::Read;
 
-const STANDARD: [&str; 21] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.storage",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
-    "storage",
-    "count",
-];
+/// Standard for quotas alone.
+const OF_QUOTAS: [&str; 3] = ["services.nodeports", "services.loadbalancers", "count"];
 const WHOLE: [&str; 9] = [
     "pods",
     "resourcequotas",
@@ -93,7 +72,7 @@ fn resource_name(name: &str, at: &Path, errors: &mut Errors) {
     if name.contains('/') {
         return;
     }
-    if !STANDARD.contains(&name) {
+    if !is_standard(name) && !OF_QUOTAS.contains(&name) {
         errors.invalid(at, name, "must be a standard resource type or fully qualified");
         errors.invalid(at, name, "must be a standard resource for quota");
     }

@@ -10,13 +10,16 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use http::{HeaderMap, Method};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::catalog::{Resource, StorageKey};
-use crate::query::Query;
+use crate::handlers::update::Edit;
+use crate::query::{Query, WriteOptions};
 use crate::route::Target;
 use crate::server::{ApiServer, Inner};
 use crate::service::Call;
+use crate::status::Status;
 use crate::store::Stored;
 use crate::user::UserInfo;
 
@@ -243,6 +246,28 @@ pub(crate) fn internal_call(server: &ApiServer, component: &str) -> Call {
         headers: HeaderMap::new(),
         body: bytes::Bytes::new(),
         warnings: Mutex::default(),
+    }
+}
+
+/// Changes an object as this component does; one that is gone needs no change.
+async fn change(
+    server: &ApiServer,
+    component: &str,
+    target: &Target,
+    change: impl Fn(&Value) -> Value + Send + Sync,
+) -> Result<(), Status> {
+    let (call, options) = (internal_call(server, component), WriteOptions::internal(false));
+    let edit = Edit {
+        call: &call,
+        target,
+        options: &options,
+        options_kind: "UpdateOptions",
+        track: false,
+        wants_version: false,
+    };
+    match edit.run(|old| Ok((change(old), Vec::new()))).await {
+        Err(status) if status.code != 404 => Err(status),
+        _ => Ok(()),
     }
 }
 

@@ -3,10 +3,8 @@
 use apirules::admission::protection;
 use serde_json::{Value, json};
 
-use super::{Work, internal_call, push, target};
+use super::{Work, change, push, target};
 use crate::catalog::{Resource, StorageKey};
-use crate::handlers::update::Edit;
-use crate::query::WriteOptions;
 use crate::server::ApiServer;
 use crate::status::Status;
 use crate::store::Stored;
@@ -52,23 +50,9 @@ pub(super) async fn release(server: &ApiServer, table: &StorageKey, key: &str) -
     if !found.deleting || in_use(server, &resource, &found) {
         return Ok(());
     }
-    let call = internal_call(
-        server,
-        "system:serviceaccount:kube-system:pvc-protection-controller",
-    );
-    let (at, options) = (target(&resource, key), WriteOptions::internal(false));
-    let edit = Edit {
-        call: &call,
-        target: &at,
-        options: &options,
-        options_kind: "UpdateOptions",
-        track: false,
-        wants_version: false,
-    };
-    match edit.run(|old| Ok((without(old, finalizer), Vec::new()))).await {
-        Err(status) if status.code != 404 => Err(status),
-        _ => Ok(()),
-    }
+    let component = "system:serviceaccount:kube-system:pvc-protection-controller";
+    let at = target(&resource, key);
+    change(server, component, &at, |old| without(old, finalizer)).await
 }
 
 fn claims() -> StorageKey {

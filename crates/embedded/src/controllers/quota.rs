@@ -3,10 +3,8 @@
 use apirules::admission::{self as rules, Lookup, Operation, Request};
 use serde_json::{Map, Value, json};
 
-use super::{Work, internal_call, push, target};
+use super::{Work, change, push, target};
 use crate::catalog::{Resource, StorageKey};
-use crate::handlers::update::Edit;
-use crate::query::WriteOptions;
 use crate::server::ApiServer;
 use crate::status::Status;
 
@@ -33,27 +31,8 @@ pub(super) async fn recount(server: &ApiServer, namespace: &str) -> Result<(), S
     for stored in server.inner.store.snapshot(&quotas(), &prefix).1 {
         let mut at = target(&resource, &stored.key);
         at.subresource = Some("status".to_owned());
-        let call = internal_call(
-            server,
-            "system:serviceaccount:kube-system:resourcequota-controller",
-        );
-        let options = WriteOptions::internal(false);
-        let edit = Edit {
-            call: &call,
-            target: &at,
-            options: &options,
-            options_kind: "UpdateOptions",
-            track: false,
-            wants_version: false,
-        };
-        let done = edit
-            .run(|old| Ok((counted(server, old, namespace), Vec::new())))
-            .await;
-        match done {
-            Ok(_) => {}
-            Err(status) if status.code == 404 => {}
-            Err(status) => return Err(status),
-        }
+        let component = "system:serviceaccount:kube-system:resourcequota-controller";
+        change(server, component, &at, |old| counted(server, old, namespace)).await?;
     }
     Ok(())
 }

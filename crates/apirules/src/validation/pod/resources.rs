@@ -167,17 +167,18 @@ fn overcommit_allowed(name: &str) -> bool {
     is_native(name) && !name.starts_with("hugepages-")
 }
 
+/// For containers, or for what counts them.
+pub(crate) fn is_standard(name: &str) -> bool {
+    STANDARD.contains(&name) || ELSEWHERE.contains(&name)
+}
+
 fn any_resource(name: &str, path: &Path, errors: &mut Errors) -> bool {
     let problems = qualified_name(name);
     if !problems.is_empty() {
         errors.invalid_each(path, name, problems);
         return false;
     }
-    if !name.contains('/')
-        && !STANDARD.contains(&name)
-        && !ELSEWHERE.contains(&name)
-        && !name.starts_with("hugepages-")
-    {
+    if !name.contains('/') && !is_standard(name) && !name.starts_with("hugepages-") {
         errors.invalid(path, name, "must be a standard resource type or fully qualified");
         return false;
     }
