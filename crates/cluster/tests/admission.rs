@@ -83,6 +83,20 @@ async fn run(identity: &Identity, options: AdmissionServerOptions) -> Running {
 type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
 
 async fn connect(address: SocketAddr, ca_pem: &str) -> Result<Sender, String> {
+    let stream = shake_hands(address, ca_pem, b"h2").await?;
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn shake_hands(
+    address: SocketAddr,
+    ca_pem: &str,
+    protocol: &[u8],
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
@@ -93,19 +107,28 @@ async fn connect(address: SocketAddr, ca_pem: &str) -> Result<Sender, String> {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     let stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
     let name = ServerName::try_from("localhost").unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+    let shaken = tokio_rustls::TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await;
-    let stream = stream.map_err(|e| e.to_string())?;
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
-    Ok(sender)
+    shaken.map_err(|e| e.to_string())
+}
+
+/// As a kube-apiserver connects, which asks over HTTP/1.1.
+async fn connect_http1(
+    address: SocketAddr,
+    ca_pem: &str,
+) -> (
+    hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+    tokio::task::JoinHandle<()>,
+) {
+    let stream = shake_hands(address, ca_pem, b"http/1.1").await.unwrap();
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    (sender, tokio::spawn(async move { connection.await.unwrap() }))
 }
 
 async fn post(sender: &mut Sender, path: &str, body: impl Into<Bytes>) -> (StatusCode, Bytes) {
@@ -197,6 +220,51 @@ async fn a_server_that_leaves_finishes_what_it_was_asked() {
         (StatusCode::OK, Bytes::from_static(b"waited"))
     );
     running.ended.await.unwrap();
+}
+
+fn measure() -> Request<Full<Bytes>> {
+    let request = Request::post("/measure").header("host", "localhost");
+    request.body(Full::from("four")).unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_answers_what_comes_on_an_idle_connection_and_closes_it_with_the_answer() {
+    let identity = identity();
+    let options = AdmissionServerOptions {
+        linger: Duration::ZERO,
+        ..AdmissionServerOptions::default()
+    };
+    let running = run(&identity, options).await;
+    let (mut sender, connection) = connect_http1(running.address, &identity.ca_pem).await;
+    let before = sender.send_request(measure()).await.unwrap();
+    assert_eq!(before.headers().get("connection"), None);
+    running.stop.send(()).unwrap();
+    while connect(running.address, &identity.ca_pem).await.is_ok() {}
+    // A close from there could cross the next review, which would be lost.
+    assert!(!connection.is_finished());
+    sender.ready().await.unwrap();
+    let after = sender.send_request(measure()).await.unwrap();
+    assert_eq!(after.status(), StatusCode::OK);
+    assert_eq!(after.headers()["connection"], "close");
+    assert_eq!(after.into_body().collect().await.unwrap().to_bytes(), "4");
+    connection.await.unwrap();
+    running.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_closes_in_the_end_what_a_client_never_uses() {
+    let identity = identity();
+    let options = AdmissionServerOptions {
+        linger: Duration::ZERO,
+        idle: Duration::from_millis(1),
+        ..AdmissionServerOptions::default()
+    };
+    let running = run(&identity, options).await;
+    let (mut sender, connection) = connect_http1(running.address, &identity.ca_pem).await;
+    sender.send_request(measure()).await.unwrap();
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
+    connection.await.unwrap();
 }
 
 #[tokio::test]

@@ -294,7 +294,7 @@ impl Operator {
                 let mut options = AdmissionServerOptions::default();
                 if self.options.lease.is_none() {
                     // There is no other that reviews could be led to meanwhile.
-                    options.linger = Duration::ZERO;
+                    (options.linger, options.idle) = (Duration::ZERO, Duration::ZERO);
                 }
                 let server = AdmissionServer::new(self.admission.clone(), identity, options)?;
                 Some((server, health::listen(address).await?))

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -40,6 +40,10 @@ pub struct AdmissionServerOptions {
     pub body_timeout: Duration,
     /// After being told to stop, go on accepting for this long: endpoints are slow to leave load balancers.
     pub linger: Duration,
+    /// After that, leave connections of HTTP/1.1 to their clients for this long. One that is closed from here while a
+    /// review is on its way loses it: a kube-apiserver asks over HTTP/1.1 and does not ask again. It closes what it
+    /// has not used for 90 s (Go's `http.Transport`), and sooner what was answered with `Connection: close`.
+    pub idle: Duration,
     /// After that, wait this long for requests in flight.
     pub drain: Duration,
 }
@@ -53,7 +57,8 @@ impl Default for AdmissionServerOptions {
             handshake_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
             linger: Duration::from_secs(5),
-            drain: Duration::from_secs(30),
+            idle: Duration::from_secs(95),
+            drain: Duration::from_secs(15),
         }
     }
 }
@@ -71,6 +76,14 @@ pub struct AdmissionServer<R> {
     acceptor: TlsAcceptor,
     budget: Budget,
     leaving: Arc<AtomicBool>,
+}
+
+/// How connections are told that the server leaves.
+struct Farewell {
+    /// By a frame that says which requests will still be answered.
+    http2: GracefulShutdown,
+    /// By closing them where nothing is being asked: HTTP/1.1 has no other word between two answers.
+    http1: GracefulShutdown,
 }
 
 impl ServerIdentity {
@@ -120,10 +133,13 @@ impl<R: Reviewer> AdmissionServer<R> {
         })
     }
 
-    /// Serves until `shutdown`, then lingers, drains and returns. Besides POSTed reviews it answers `GET /readyz`:
-    /// 200 while serving, 503 once it is leaving.
+    /// Serves until `shutdown`, then lingers, waits for the connections to end, drains and returns. Besides POSTed
+    /// reviews it answers `GET /readyz`: 200 while serving, 503 once it is leaving.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let graceful = GracefulShutdown::new();
+        let farewell = Farewell {
+            http2: GracefulShutdown::new(),
+            http1: GracefulShutdown::new(),
+        };
         let connections = Arc::new(Semaphore::new(self.options.max_connections));
         let server = Arc::new(self);
         let leave = async {
@@ -140,9 +156,9 @@ impl<R: Reviewer> AdmissionServer<R> {
             };
             match accepted {
                 Ok((stream, peer, place)) => {
-                    let (server, watcher) = (server.clone(), graceful.watcher());
+                    let (server, watchers) = (server.clone(), farewell.watchers());
                     tokio::spawn(async move {
-                        server.connection(stream, peer, watcher).await;
+                        server.connection(stream, peer, watchers).await;
                         drop(place);
                     });
                 }
@@ -154,12 +170,7 @@ impl<R: Reviewer> AdmissionServer<R> {
             }
         }
         drop(listener);
-        if tokio::time::timeout(server.options.drain, graceful.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::warn!("reviews were still in flight at the end of the drain");
-        }
+        farewell.say(&server.options, &connections).await;
     }
 
     /// As [`AdmissionServer::serve`], on a thread that does nothing else: a review waits neither for decisions about
@@ -194,7 +205,7 @@ impl<R: Reviewer> AdmissionServer<R> {
             .unwrap_or_else(|_| Err(io::Error::other("the admission thread died")))
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watchers: Watchers) {
         let shaken = tokio::time::timeout(self.options.handshake_timeout, self.acceptor.accept(stream)).await;
         let stream = match shaken {
             Ok(Ok(stream)) => stream,
@@ -205,7 +216,15 @@ impl<R: Reviewer> AdmissionServer<R> {
         let server = self.clone();
         let service = service_fn(move |request| {
             let server = server.clone();
-            async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+            async move {
+                let told_by_answers = request.version() < Version::HTTP_2;
+                let mut answer = server.answer(request).await;
+                if told_by_answers && server.leaving.load(Ordering::Acquire) {
+                    let close = header::HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
         });
         let io = TokioIo::new(stream);
         let served = if h2 {
@@ -217,14 +236,14 @@ impl<R: Reviewer> AdmissionServer<R> {
                 .max_concurrent_streams(250)
                 .initial_stream_window_size(1 << 20)
                 .initial_connection_window_size(4 << 20);
-            watcher.watch(builder.serve_connection(io, service)).await
+            watchers.http2.watch(builder.serve_connection(io, service)).await
         } else {
             let mut builder = http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_secs(120))
                 .max_buf_size(64 << 10);
-            watcher.watch(builder.serve_connection(io, service)).await
+            watchers.http1.watch(builder.serve_connection(io, service)).await
         };
         if let Err(error) = served {
             tracing::debug!(%peer, %error, "connection ended");
@@ -257,6 +276,43 @@ impl<R: Reviewer> AdmissionServer<R> {
                 response
             }
             Err(status) => plain(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)),
+        }
+    }
+}
+
+struct Watchers {
+    http2: Watcher,
+    http1: Watcher,
+}
+
+impl Farewell {
+    fn watchers(&self) -> Watchers {
+        Watchers {
+            http2: self.http2.watcher(),
+            http1: self.http1.watcher(),
+        }
+    }
+
+    async fn say(self, options: &AdmissionServerOptions, connections: &Semaphore) {
+        let Self { http2, http1 } = self;
+        let every = u32::try_from(options.max_connections).unwrap_or(u32::MAX);
+        let mut ended = std::pin::pin!(connections.acquire_many(every));
+        let told = async {
+            http2.shutdown().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            _ = &mut ended => return,
+            () = told => {}
+            () = tokio::time::sleep(options.idle) => {}
+        }
+        let drained = async {
+            http1.shutdown().await;
+            ended.await.ok();
+        };
+        if tokio::time::timeout(options.drain, drained).await.is_err() {
+            tracing::warn!("reviews were still in flight at the end of the drain");
         }
     }
 }
