@@ -131,6 +131,13 @@ pub enum WaitingOn {
     Refused { pods: Vec<Waited>, total: u32 },
     /// Their annotations cannot be read.
     Unreadable { pods: Vec<Waited>, total: u32 },
+    /// What these are decided on is in doubt: the watch of this kind was cut, and it was not listed since.
+    InDoubt {
+        pods: u32,
+        kind: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
+    },
     /// Sent, and not seen yet in what the API server tells.
     OwnWrites { pods: u32 },
     /// Pods created while no webhook answered.
@@ -170,6 +177,7 @@ impl WaitingOn {
             Self::NativeSidecar { .. } => "NativeSidecar",
             Self::Refused { .. } => "Refused",
             Self::Unreadable { .. } => "Unreadable",
+            Self::InDoubt { .. } => "InDoubt",
             Self::OwnWrites { .. } => "OwnWrites",
             Self::NotInjected { .. } => "NotInjected",
             Self::Excluded { .. } => "Excluded",
@@ -180,7 +188,7 @@ impl WaitingOn {
     }
 
     /// All names, for metrics that must go back to 0.
-    pub const REASONS: [&'static str; 18] = [
+    pub const REASONS: [&'static str; 19] = [
         "Paused",
         "NotUpdate",
         "Partition",
@@ -193,6 +201,7 @@ impl WaitingOn {
         "NativeSidecar",
         "Refused",
         "Unreadable",
+        "InDoubt",
         "OwnWrites",
         "NotInjected",
         "Excluded",
@@ -216,6 +225,7 @@ impl WaitingOn {
             | Self::NativeSidecar { pods, .. }
             | Self::Refused { total: pods, .. }
             | Self::Unreadable { total: pods, .. }
+            | Self::InDoubt { pods, .. }
             | Self::OwnWrites { pods }
             | Self::NotInjected { total: pods, .. }
             | Self::Excluded { pods, .. } => *pods,
@@ -271,6 +281,7 @@ impl WaitingOn {
                     list(pods, *total, now)
                 )
             }
+            Self::InDoubt { pods, kind, since } => in_doubt(*pods, kind, age(*since, now)),
             Self::OwnWrites { pods } => format!("waiting to see the writes to {}", count(*pods)),
             Self::NotInjected { pods, total } => {
                 format!(
@@ -305,6 +316,11 @@ fn stopped_by_failures(failed: u32, threshold: u32) -> String {
         "{failed} failed, {threshold} reach the failure threshold: no more pods are updated until they are ready, \
          deleted or given another image, or until tidegate resume goes on without them"
     )
+}
+
+fn in_doubt(pods: u32, kind: &str, age: String) -> String {
+    let pods = count(pods);
+    format!("{pods} wait: the watch of {kind} was cut, and they are not listed yet{age}")
 }
 
 fn hash_pending(problem: Option<&str>) -> String {
@@ -345,11 +361,14 @@ fn list(pods: &[Waited], total: u32, now: Option<Timestamp>) -> String {
 }
 
 fn waited(pod: &Waited, now: Option<Timestamp>) -> String {
-    let age = match (pod.since, now) {
+    format!("{} {}{}", pod.unit, pod.why, age(pod.since, now))
+}
+
+fn age(since: Option<Timestamp>, now: Option<Timestamp>) -> String {
+    match (since, now) {
         (Some(since), Some(now)) => format!(" for {}s", now.duration_since(since).as_secs().max(0)),
         _ => String::new(),
-    };
-    format!("{} {}{age}", pod.unit, pod.why)
+    }
 }
 
 #[cfg(test)]

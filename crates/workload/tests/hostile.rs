@@ -101,6 +101,7 @@ fn decided(set: &Value, pods: &[Value], data: &Value) -> Option<usize> {
         pods: members.iter().collect(),
         not_injected: not_injected.iter().collect(),
         changes: &changes,
+        doubt: None,
         room: 1024,
     };
     let now: Timestamp = "2026-11-21T13:00:00Z".parse().unwrap();

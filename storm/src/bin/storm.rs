@@ -30,6 +30,9 @@ struct Seeds {
     seeds: u64,
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// Only every so many seeds: from 8 on, with 8, those in which the storage may be put back.
+    #[arg(long, default_value_t = 1)]
+    step: usize,
     /// Seconds of virtual time after each story in which nothing may happen.
     #[arg(long, default_value_t = 300)]
     quiet: u64,
@@ -102,7 +105,9 @@ fn main() -> ExitCode {
 }
 
 fn run_seeds(arguments: &Seeds) -> ExitCode {
-    let seeds: Vec<u64> = (arguments.from..arguments.from + arguments.seeds).collect();
+    let seeds: Vec<u64> = (arguments.from..arguments.from + arguments.seeds)
+        .step_by(arguments.step.max(1))
+        .collect();
     let setup = |seed: &u64| Setup {
         quiet: Duration::from_secs(arguments.quiet),
         ..Setup::stormy(*seed)

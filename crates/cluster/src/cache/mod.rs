@@ -124,6 +124,11 @@ impl<T: Watched> Cache<T> {
         let _ = self.shared.sure.subscribe().wait_for(|sure| *sure).await;
     }
 
+    /// Waits until what is here is in doubt.
+    pub async fn doubted(&self) {
+        let _ = self.shared.sure.subscribe().wait_for(|sure| !*sure).await;
+    }
+
     pub fn is_synced(&self) -> bool {
         *self.shared.synced.borrow()
     }

@@ -23,12 +23,13 @@ use recording::Recording;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use surroundings::doubt_now;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::field::Empty;
 use workload::sidecarset::standing::Standing;
-use workload::upgrade::Action;
+use workload::upgrade::{Action, Doubt};
 
 /// While writes are awaited, they are looked for at least so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -54,8 +55,8 @@ pub(super) struct Engine {
     trackers: BTreeMap<String, Tracker>,
     dirty: BTreeSet<String>,
     wakes: BTreeMap<String, Timestamp>,
-    /// Something was not decided while pods or SidecarSets were in doubt.
-    in_doubt: bool,
+    /// Something was not decided for it.
+    doubt: Option<Doubt>,
     pace: Pace,
     queue: VecDeque<Job>,
     recording: Recording,
@@ -92,7 +93,7 @@ impl Engine {
             trackers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             wakes: BTreeMap::new(),
-            in_doubt: false,
+            doubt: None,
             pace,
             queue: VecDeque::new(),
             recording: Recording::default(),
@@ -162,7 +163,7 @@ impl Engine {
                     self.judge_again(|standing| !standing.may_be_acted_upon());
                 }
                 Ok(()) = self.injection.changed() => self.injection_changed(),
-                () = self.caches.sure(), if self.in_doubt => self.is_sure_again(),
+                () = self.caches.sure(), if self.doubt.is_some() => self.is_sure_again(),
                 () = tokio::time::sleep(wake) => self.woken(),
             }
             while self.tasks.try_join_next().is_some() {}
@@ -274,15 +275,10 @@ impl Engine {
             let started = Instant::now();
             let (caches, options) = (&self.caches, &self.options);
             let injection = &self.injection_seen;
-            let in_doubt = caches.in_doubt().is_some();
-            self.in_doubt |= in_doubt;
-            let room = tracker.room(if in_doubt {
-                0
-            } else {
-                WRITES_AHEAD.saturating_sub(pending)
-            });
+            let doubt = doubt_now(&mut self.doubt, caches, now);
+            let room = tracker.room(WRITES_AHEAD.saturating_sub(pending));
             let result = contain(Step::Decide, &name, || {
-                reconcile(tracker, caches, injection, options, room, now)
+                reconcile(tracker, caches, injection, options, (doubt, room), now)
             });
             let took = started.elapsed();
             self.metrics.reconciled(&name, took);

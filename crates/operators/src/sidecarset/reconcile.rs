@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use workload::sidecarset::revision::{self, Revision, RevisionPlan};
 use workload::sidecarset::standing::Standing;
-use workload::upgrade::{Action, Plan, Snapshot, decide, what_changed};
+use workload::upgrade::{Action, Doubt, Plan, Snapshot, decide, what_changed};
 
 /// Bytes of what status says is wrong with a spec.
 const LONGEST: usize = 4 << 10;
@@ -31,7 +31,7 @@ pub(super) fn reconcile(
     caches: &Caches,
     injection: &Injection,
     options: &Options,
-    room: usize,
+    (doubt, room): (Option<Doubt>, usize),
     now: Timestamp,
 ) -> Wanted {
     // Dereference.
@@ -65,6 +65,7 @@ pub(super) fn reconcile(
         pods: tracker.members.values().map(AsRef::as_ref).collect(),
         not_injected: tracker.not_injected.values().collect(),
         changes: &changes,
+        doubt,
         room,
     };
     let mut decision = decide(&snapshot, now);

@@ -44,34 +44,45 @@ pub fn standing(set: &SidecarSet, world: &SidecarSetWorld<'_>) -> Standing {
         let annotations = &object["metadata"]["annotations"];
         [keys::HASH, keys::HASH_WITHOUT_IMAGE].map(|key| annotations[key].clone())
     };
-    let missed = hashes(&stored) != hashes(&amended);
     // Valid when it was written: rules that came later, and what others wrote since, are no reason to stop it.
-    let (judged, old, others) = match missed {
-        false => (set.clone(), Some(set), Vec::new()),
-        true => match serde_json::from_value::<SidecarSet>(amended.clone()) {
-            Ok(mut judged) => {
-                judged.status.clone_from(&set.status);
-                (judged, None, before(set, world.others))
-            }
+    let as_stored = fault(set, Some(set), &[], world);
+    // Defaults are no part of the hashes: the same content may have been written again without them.
+    let missed = hashes(&stored) != hashes(&amended) || (as_stored.is_some() && amended != stored);
+    if missed {
+        let mut whole: SidecarSet = match serde_json::from_value(amended) {
+            Ok(whole) => whole,
             Err(error) => return Standing::Invalid(shortened(&error.to_string())),
-        },
-    };
-    let verdict = validate::validate(&ValidateInput {
-        set: &judged,
-        old,
-        others: &others,
-        revisions: world.revisions,
-        whitelist: world.whitelist,
-        metadata_allowed_by_default: world.metadata_allowed_by_default,
-    });
-    match verdict.message() {
+        };
+        whole.status.clone_from(&set.status);
+        return match fault(&whole, None, &before(set, world.others), world) {
+            Some(message) => Standing::Invalid(message),
+            None => Standing::Missed(Box::new(whole)),
+        };
+    }
+    match as_stored {
         Some(message) => Standing::Invalid(message),
-        None if missed => Standing::Missed(Box::new(judged)),
         None if default::computed(&stored).is_ok_and(|c| hashes(&amended) == c.map(Value::String)) => {
             Standing::Written
         }
         None => Standing::Kept,
     }
+}
+
+fn fault(
+    set: &SidecarSet,
+    old: Option<&SidecarSet>,
+    others: &[Arc<SidecarSet>],
+    world: &SidecarSetWorld<'_>,
+) -> Option<String> {
+    let verdict = validate::validate(&ValidateInput {
+        set,
+        old,
+        others,
+        revisions: world.revisions,
+        whitelist: world.whitelist,
+        metadata_allowed_by_default: world.metadata_allowed_by_default,
+    });
+    verdict.message()
 }
 
 /// Those a webhook would have known of: accepted already, or older. So one of two that clash is accepted.
@@ -145,6 +156,16 @@ mod tests {
         let without = |s: &SidecarSet| s.metadata.annotations[keys::HASH_WITHOUT_IMAGE].clone();
         assert_eq!(without(&after), without(&set), "it is upgraded in place");
         assert_eq!(judge(&after, &[], &[before]), Standing::Written);
+    }
+
+    #[test]
+    fn one_that_was_written_again_without_its_defaults_was_missed() {
+        let whole = amended(&bare("log", "log:1"), &[]);
+        let mut again = bare("log", "log:1");
+        again.metadata.annotations = whole.metadata.annotations.clone();
+        assert_eq!(amended(&again, &[]), whole);
+        again.spec.containers[0].body.remove("image");
+        assert!(matches!(judge(&again, &[], &[]), Standing::Invalid(_)));
     }
 
     #[test]

@@ -22,8 +22,37 @@ pub struct Snapshot<'a> {
     pub not_injected: Vec<&'a Arc<PodView>>,
     /// By revision name: what, beside images, is different now (`env changed`).
     pub changes: &'a BTreeMap<String, String>,
+    /// What all this may be of a time that never was: no pod is moved meanwhile.
+    pub doubt: Option<Doubt>,
     /// Writes that the caller has room for now; the others are decided when it has room again.
     pub room: usize,
+}
+
+/// The watch of a kind was cut, and what there is was not listed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// `pods`, `sidecarsets`.
+    pub kind: &'static str,
+    pub since: Timestamp,
+}
+
+/// A doubt that is over sooner is not told of: nearly all are, and each would be two writes of status.
+const DOUBT_SHOWS_AFTER_SECONDS: i64 = 1;
+
+impl Doubt {
+    pub(super) fn shows_at(&self) -> Timestamp {
+        let after = jiff::SignedDuration::from_secs(DOUBT_SHOWS_AFTER_SECONDS);
+        self.since.checked_add(after).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Snapshot<'_> {
+    pub(super) fn room(&self) -> usize {
+        match self.doubt {
+            Some(_) => 0,
+            None => self.room,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +66,8 @@ pub enum Action {
 pub(super) struct Outcome<'a> {
     pub taken: Vec<&'a PodFacts>,
     pub held_by_partition: u32,
+    /// Candidates that it does not hold back.
+    pub open: u32,
     pub not_selected: u32,
     /// Candidates the budget had no place for, and the budget then.
     pub short_of: Option<Budget>,
@@ -104,8 +135,9 @@ fn choose<'a>(snapshot: &Snapshot<'a>, counts: Counts, now: Timestamp) -> Outcom
     let all = candidates.len();
     let open = all.min(usize::try_from(allowance).unwrap_or(usize::MAX));
     outcome.held_by_partition = u32::try_from(all - open).unwrap_or(u32::MAX);
+    outcome.open = u32::try_from(open).unwrap_or(u32::MAX);
     let candidates = match plan.scatter.is_empty() || open == 0 {
-        true => order::first(plan, candidates, open, snapshot.room),
+        true => order::first(plan, candidates, open, snapshot.room()),
         false => {
             let mut scattered = scatter(plan, order::sort(plan, candidates), &snapshot.pods);
             // What a former leader may do anyway is done first, by us: then it cannot come any more.
@@ -146,7 +178,7 @@ fn take<'a>(
     let in_use = snapshot.pods.iter().filter(|f| counted(f)).count();
     let allowed = share_of(&plan.max_unavailable, counts.matched);
     let mut budget = Budget::new(allowed, u32::try_from(in_use).unwrap_or(u32::MAX));
-    for facts in candidates.into_iter().take(snapshot.room) {
+    for facts in candidates.into_iter().take(snapshot.room()) {
         let disruption = match (counted(facts), facts.available) {
             (true, _) => Disruption::Counted,
             (false, true) => Disruption::Available,
@@ -208,7 +240,7 @@ fn marks(snapshot: &Snapshot<'_>, outcome: &Outcome<'_>, now: Timestamp) -> Vec<
         .iter()
         .map(|f| std::ptr::from_ref::<PodFacts>(f))
         .collect();
-    let room = snapshot.room.saturating_sub(taken.len());
+    let room = snapshot.room().saturating_sub(taken.len());
     let wanted = snapshot.pods.iter().copied().filter_map(|facts| {
         let upgradable = mark_wanted(plan, facts, now)?;
         let is_taken = taken.contains(&std::ptr::from_ref(facts));
@@ -250,5 +282,7 @@ fn wake_at(snapshot: &Snapshot<'_>, now: Timestamp) -> Option<Timestamp> {
             .filter(|at| *at > now)
             .min()
     };
-    snapshot.pods.iter().filter_map(of_pod).min()
+    let doubt = snapshot.doubt.map(|doubt| doubt.shows_at());
+    let all = snapshot.pods.iter().filter_map(of_pod);
+    all.chain(doubt.filter(|at| *at > now)).min()
 }

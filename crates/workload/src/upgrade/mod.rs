@@ -17,7 +17,7 @@ mod share;
 pub use annotations::{HashEntry, WaitList};
 pub use changed::what_changed;
 pub use completion::{Completion, SETTLE_SECONDS};
-pub use decide::{Action, Snapshot, decide};
+pub use decide::{Action, Doubt, Snapshot, decide};
 pub use facts::{InPlace, Membership, PodFacts};
 pub use patch::{ImageChange, PodUpgrade, StatusPatch};
 pub use plan::{Plan, PlanError};

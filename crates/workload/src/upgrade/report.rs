@@ -40,6 +40,7 @@ fn waiting(snapshot: &Snapshot<'_>, counts: Counts, outcome: &Outcome<'_>, now: 
     } else if plan.paused && outdated > 0 {
         out.push(WaitingOn::Paused { pods: outdated });
     }
+    out.extend(in_doubt(snapshot, outcome, now));
     if let Some(threshold) = outcome.threshold.filter(|t| outcome.failed >= *t) {
         out.push(WaitingOn::FailureThreshold {
             failed: outcome.failed,
@@ -93,6 +94,17 @@ fn waiting(snapshot: &Snapshot<'_>, counts: Counts, outcome: &Outcome<'_>, now: 
         out.push(not_injected(&snapshot.not_injected));
     }
     out
+}
+
+fn in_doubt(snapshot: &Snapshot<'_>, outcome: &Outcome<'_>, now: Timestamp) -> Option<WaitingOn> {
+    let doubt = snapshot
+        .doubt
+        .filter(|d| outcome.open > 0 && d.shows_at() <= now)?;
+    Some(WaitingOn::InDoubt {
+        pods: outcome.open,
+        kind: doubt.kind.to_owned(),
+        since: Some(doubt.since),
+    })
 }
 
 /// Outdated pods that no budget helps.

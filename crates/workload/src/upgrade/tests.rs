@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 //! The decider on small fleets, and against a slow and obvious model of the budget.
+mod doubt;
 mod fleet;
 mod model_check;
 

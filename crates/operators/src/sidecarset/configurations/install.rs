@@ -13,7 +13,7 @@ use workload::takeover::Actor;
 /// Field manager of what is installed once.
 const INSTALLER: &str = "tidegate-installer";
 
-/// How often SidecarSets are looked after that are in doubt.
+/// How often we look whether there is a kind whose objects are in doubt.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Creates our namespace and the CRD where they are missing or differ, and waits until the kind is served.
@@ -64,24 +64,32 @@ pub(in crate::sidecarset) async fn install(door: &Door, options: &Options) -> Re
     Ok(())
 }
 
-/// Installs again where the API server was put back to before we did: nobody else would. Never ends.
+/// Installs once more where the API server was put back to before we did: nobody else would. Never ends.
+///
+/// Nothing tells that from a CRD somebody deleted (a restored server's versions may be newer, too). So it comes back
+/// once, as if we had been started again, and then stays away until we are.
 pub(in crate::sidecarset) async fn keep_installed(door: &Door, options: &Options, caches: &Caches) {
     if !options.install {
         return std::future::pending().await;
     }
     loop {
+        caches.sets.doubted().await;
         tokio::time::sleep(LOOK_EVERY).await;
         if caches.sets.is_sure() {
             continue;
         }
         match door.get(&CUSTOM_RESOURCE_DEFINITIONS, None, CRD_NAME).await {
-            Err(error) if error.is_not_found() => tracing::warn!("the CRD is gone: it is installed again"),
+            Err(error) if error.is_not_found() => {
+                tracing::warn!("the CRD is gone: it is installed once more")
+            }
             _ => continue,
         }
-        if let Err(error) = install(door, options).await {
-            tracing::warn!(%error, "not installed");
+        match install(door, options).await {
+            Ok(()) => break,
+            Err(error) => tracing::warn!(%error, "not installed"),
         }
     }
+    std::future::pending().await
 }
 
 async fn apply(

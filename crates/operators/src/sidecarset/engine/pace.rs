@@ -42,6 +42,8 @@ impl Engine {
             tracing::warn!(seconds = jump.as_secs(), "the clock was set");
             self.wakes.values_mut().for_each(|at| *at = shifted(*at, jump));
             self.trackers.values_mut().for_each(|t| t.clock_was_set(jump));
+            let doubt = self.doubt.iter_mut();
+            doubt.for_each(|doubt| doubt.since = shifted(doubt.since, jump));
         }
         now
     }

@@ -1,7 +1,10 @@
 //! What pods are decided on beside themselves: their nodes, and whether they are in doubt.
+use super::super::views::Caches;
 use super::Engine;
 use cluster::ObjectKey;
+use model::time::Timestamp;
 use std::collections::BTreeMap;
+use workload::upgrade::Doubt;
 
 impl Engine {
     /// Kubelets report every few seconds; only a change of version matters.
@@ -31,7 +34,15 @@ impl Engine {
 
     /// What was not decided while in doubt is decided now.
     pub(super) fn is_sure_again(&mut self) {
-        self.in_doubt = false;
+        self.doubt = None;
         self.dirty.extend(self.trackers.keys().cloned());
     }
+}
+
+/// What is in doubt now, and since when it is known to be; `known` until it is over.
+pub(super) fn doubt_now(known: &mut Option<Doubt>, caches: &Caches, now: Timestamp) -> Option<Doubt> {
+    let kind = caches.in_doubt()?;
+    let since = known.map_or(now, |doubt| doubt.since);
+    *known = Some(Doubt { kind, since });
+    *known
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod announcing;
+mod doubt;
 mod events;
 mod flights;
 mod former_leader;

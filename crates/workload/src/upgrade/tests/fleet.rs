@@ -17,6 +17,7 @@ pub struct Fleet {
     pub pods: Vec<PodView>,
     pub now: i64,
     pub room: usize,
+    pub doubt: Option<Doubt>,
     refused: BTreeMap<String, i64>,
     hashes: BTreeMap<String, usize>,
 }
@@ -44,6 +45,7 @@ impl Fleet {
             pods: Vec::new(),
             now: 100,
             room: usize::MAX,
+            doubt: None,
             refused: BTreeMap::new(),
             hashes: BTreeMap::new(),
         };
@@ -109,6 +111,7 @@ impl Fleet {
             pods: facts.iter().collect(),
             not_injected: vec![],
             changes: &changes,
+            doubt: self.doubt,
             room: self.room,
         };
         decide(&snapshot, at(self.now))
