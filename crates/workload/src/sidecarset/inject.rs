@@ -12,13 +12,13 @@ mod sharing;
 use super::prepare::{Choice, Prepared, PreparedContainer, PreparedRevision, PreparedSidecarSet};
 use annotations::Annotations;
 use build::Built;
-use model::time::Timestamp;
+use model::time::{Timestamp, rfc3339_seconds};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 pub use annotations::patch_annotations;
-pub use patch::PatchOp;
+pub use patch::{PatchOp, Written};
 
 /// One pod at creation, and the world as far as injection depends on it.
 #[derive(Clone, Copy)]
@@ -34,7 +34,7 @@ pub struct InjectInput<'a> {
     pub draw: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Injection {
     /// Empty where the pod stays as it is.
     pub patch: Vec<PatchOp>,
@@ -120,8 +120,9 @@ fn inject_all(
     if built.is_empty() {
         return Ok(Injection::default());
     }
+    let now = rfc3339_seconds(input.now);
     for (set, content) in &chosen {
-        annotations.record(&set.name, content, input.now);
+        annotations.record(&set.name, content, &now);
     }
     annotations.slots(&built);
     let mut patch = Vec::new();

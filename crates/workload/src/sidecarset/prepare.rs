@@ -6,8 +6,10 @@ use super::webhooks;
 use model::selector::{LabelSelector, Selector};
 use model::sidecarset::{PatchPodMetadata, SidecarContainer, SidecarSet, SidecarSetSpec, TransferEnv, keys};
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Everything injection needs of one SidecarSet.
 ///
@@ -57,8 +59,8 @@ pub struct PreparedRevision {
     pub controller_revision: String,
     pub containers: Vec<PreparedContainer>,
     pub init_containers: Vec<PreparedContainer>,
-    pub volumes: Vec<(String, Value)>,
-    pub image_pull_secrets: Vec<Value>,
+    pub volumes: Vec<NamedValue>,
+    pub image_pull_secrets: Vec<NamedValue>,
     pub patches: Vec<PatchPodMetadata>,
     /// As in the pod's hash annotation: sorted, without slot suffixes.
     pub sidecar_list: Vec<String>,
@@ -77,6 +79,15 @@ pub struct PreparedContainer {
     pub resources: Option<PreparedResources>,
     /// The core container, without the sidecar's own fields.
     pub body: Map<String, Value>,
+    /// What every pod gets, where nothing of it depends on the pod.
+    pub ready: Option<Arc<RawValue>>,
+}
+
+/// An item of a list that is kept by name, and its text.
+#[derive(Debug, Clone)]
+pub struct NamedValue {
+    pub name: String,
+    pub text: Arc<RawValue>,
 }
 
 #[derive(Debug, Clone)]
@@ -248,14 +259,12 @@ fn prepare(spec: &SidecarSetSpec, hash: String, hash_without_image: String, revi
         .collect();
     sidecar_list.sort();
     sidecar_list.dedup();
-    let named = |v: &Value| {
-        (
-            v.get("name")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
-            v.clone(),
-        )
+    let named = |v: &Value| -> Result<NamedValue, String> {
+        let name = v.get("name").and_then(Value::as_str).unwrap_or_default();
+        Ok(NamedValue {
+            name: name.to_owned(),
+            text: text(v)?,
+        })
     };
     Ok(Box::new(PreparedRevision {
         hash,
@@ -263,8 +272,12 @@ fn prepare(spec: &SidecarSetSpec, hash: String, hash_without_image: String, revi
         controller_revision: revision,
         containers: all(&spec.containers, true)?,
         init_containers: all(&spec.init_containers, false)?,
-        volumes: spec.volumes.iter().map(named).collect(),
-        image_pull_secrets: spec.image_pull_secrets.clone(),
+        volumes: spec.volumes.iter().map(named).collect::<Result<_, _>>()?,
+        image_pull_secrets: spec
+            .image_pull_secrets
+            .iter()
+            .map(named)
+            .collect::<Result<_, _>>()?,
         patches: spec.patch_pod_metadata.clone(),
         sidecar_list,
     }))
@@ -289,6 +302,13 @@ fn container(c: &SidecarContainer, default_before: bool) -> Result<PreparedConta
         Some(policy) => Some(resources(c.name(), policy)?),
         None => None,
     };
+    let (mounts, devices) = (
+        share_volume_policy.is_enabled(),
+        share_volume_device_policy
+            .as_ref()
+            .is_some_and(|p| p.is_enabled()),
+    );
+    let depends = mounts || devices || c.is_hot() || !transfer_env.is_empty() || resources.is_some();
     Ok(PreparedContainer {
         name: c.name().to_owned(),
         before,
@@ -296,14 +316,40 @@ fn container(c: &SidecarContainer, default_before: bool) -> Result<PreparedConta
         hot: c
             .is_hot()
             .then(|| upgrade_strategy.hot_upgrade_empty_image.clone()),
-        share_mounts: share_volume_policy.is_enabled(),
-        share_devices: share_volume_device_policy
-            .as_ref()
-            .is_some_and(|p| p.is_enabled()),
+        share_mounts: mounts,
+        share_devices: devices,
         transfer_env: transfer_env.clone(),
         resources,
         body: body.clone(),
+        ready: match depends {
+            true => None,
+            false => Some(text(&with_injected_env(body.clone()))?),
+        },
     })
+}
+
+fn with_injected_env(mut body: Map<String, Value>) -> Value {
+    let mut env = take_list(&mut body, "env");
+    env.push(injected_env());
+    body.insert("env".into(), Value::Array(env));
+    Value::Object(body)
+}
+
+pub(super) fn take_list(body: &mut Map<String, Value>, field: &str) -> Vec<Value> {
+    match body.remove(field) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// Marks a container as ours.
+pub(super) fn injected_env() -> Value {
+    json!({"name": keys::ENV_INJECTED, "value": "true"})
+}
+
+fn text(value: &Value) -> Result<Arc<RawValue>, String> {
+    let text = to_raw_value(value).map_err(|e| e.to_string())?;
+    Ok(text.into())
 }
 
 fn resources(name: &str, policy: &model::sidecarset::ResourcesPolicy) -> Result<PreparedResources, String> {

@@ -88,7 +88,7 @@ pub enum Outcome {
 
 /// `/mutate-pod`: injects on creation, leaves every other request alone.
 pub fn review_pod(body: &[u8], world: &PodWorld<'_>) -> Reviewed {
-    let request = match Request::read(body) {
+    let request = match Request::read_pod(body) {
         Ok(request) => request,
         Err(why) => return malformed(why),
     };
@@ -281,6 +281,13 @@ fn malformed(why: String) -> Reviewed {
     }
     .denied(400, &why);
     Reviewed::new(body, Outcome::Malformed(why))
+}
+
+/// What a review reads of it.
+#[cfg(test)]
+pub(super) fn read_of_a_pod(pod: Value) -> Value {
+    let read: Result<object::Pod, _> = serde_json::from_value(pod);
+    read.map(Value::from).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@ use super::build::Built;
 use super::patch::{PatchOp, escape};
 use super::{PodParts, PreparedContainer, PreparedRevision, PreparedSidecarSet, is_injected, name_of};
 use model::sidecarset::{PatchPodMetadata, PodHash, PodHashes, keys, parse_pod_hashes, pod_hashes_text};
-use model::time::{Timestamp, rfc3339_seconds};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,9 +64,9 @@ impl<'a> Annotations<'a> {
         patch_annotations(patches, get, &mut self.changes)
     }
 
-    pub(super) fn record(&mut self, set: &str, content: &PreparedRevision, now: Timestamp) {
+    pub(super) fn record(&mut self, set: &str, content: &PreparedRevision, now: &str) {
         let entry = |hash: &String, controller_revision: String| PodHash {
-            update_timestamp: Some(rfc3339_seconds(now)),
+            update_timestamp: Some(now.to_owned()),
             hash: hash.clone(),
             sidecarset: set.to_owned(),
             sidecars: Some(content.sidecar_list.clone()),
@@ -83,12 +82,6 @@ impl<'a> Annotations<'a> {
         let names: BTreeSet<&str> = before.split(',').chain([set]).filter(|n| !n.is_empty()).collect();
         let list = names.into_iter().collect::<Vec<_>>().join(",");
         self.changes.insert(keys::INJECTED_LIST.into(), list);
-        self.changes
-            .insert(keys::HASH.into(), pod_hashes_text(&self.hashes));
-        self.changes.insert(
-            keys::HASH_WITHOUT_IMAGE.into(),
-            pod_hashes_text(&self.hashes_without_image),
-        );
     }
 
     /// Versions and working slots of hot-upgrade containers.
@@ -113,8 +106,16 @@ impl<'a> Annotations<'a> {
 
     pub(super) fn write(self, pod: &Value, ops: &mut Vec<PatchOp>) {
         let Self {
-            existing, changes, ..
+            existing,
+            mut changes,
+            hashes,
+            hashes_without_image,
         } = self;
+        changes.insert(keys::HASH.into(), pod_hashes_text(&hashes));
+        changes.insert(
+            keys::HASH_WITHOUT_IMAGE.into(),
+            pod_hashes_text(&hashes_without_image),
+        );
         if existing.is_none() {
             let all: Map<String, Value> = changes.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
             if pod.get("metadata").is_some_and(Value::is_object) {

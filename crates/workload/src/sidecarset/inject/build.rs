@@ -1,6 +1,7 @@
 //! The containers, volumes and secrets a pod gets.
-use super::patch::{PatchOp, append};
-use super::sharing::{share_devices, share_mounts, take_list, transferred};
+use super::super::prepare::{NamedValue, injected_env, take_list};
+use super::patch::{PatchOp, Written, append};
+use super::sharing::{share_devices, share_mounts, transferred};
 use super::{
     PodParts, PreparedContainer, PreparedRevision, PreparedSidecarSet, is_injected, name_of, resources,
 };
@@ -13,8 +14,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 pub(super) struct Built {
     containers: Vec<Sidecar>,
     init_containers: Vec<Sidecar>,
-    volumes: Vec<Value>,
-    secrets: Vec<Value>,
+    volumes: Vec<NamedValue>,
+    secrets: Vec<NamedValue>,
     /// Names (without slot suffix) of hot-upgrade containers.
     pub(super) hot: Vec<String>,
     keeps_init_order: bool,
@@ -28,7 +29,7 @@ struct Sidecar {
     set: String,
     name: String,
     before: bool,
-    body: Value,
+    body: Written,
 }
 
 impl Built {
@@ -58,13 +59,7 @@ impl Built {
         self.init_containers.extend(inits);
         self.add_volumes(content, pod);
         for secret in &content.image_pull_secrets {
-            let taken = |s: &Value| name_of(s) == name_of(secret);
-            if !pod
-                .items("imagePullSecrets")
-                .iter()
-                .chain(&self.secrets)
-                .any(taken)
-            {
+            if !has(pod.items("imagePullSecrets"), &self.secrets, &secret.name) {
                 self.secrets.push(secret.clone());
             }
         }
@@ -91,19 +86,19 @@ impl Built {
         place(ops, "initContainers", pod.init_containers, init_containers);
         place(ops, "containers", pod.containers, containers);
         let exists = |field| pod.spec.and_then(|s| s.get(field)).is_some_and(Value::is_array);
-        append(ops, "volumes", exists("volumes"), volumes);
-        append(ops, "imagePullSecrets", exists("imagePullSecrets"), secrets);
+        let ready = |list: Vec<NamedValue>| list.into_iter().map(|v| Written::Ready(v.text)).collect();
+        append(ops, "volumes", exists("volumes"), ready(volumes));
+        let there = exists("imagePullSecrets");
+        append(ops, "imagePullSecrets", there, ready(secrets));
         Ok(())
     }
 
     /// A name is free, or taken by an injected container in the same list, which is then replaced.
     fn check_names(&self, pod: &PodParts<'_>) -> Result<(), (String, String)> {
         let mut seen: HashMap<&str, &str> = HashMap::new();
-        let index = |list: &'_ [Value]| -> HashMap<String, bool> {
-            list.iter()
-                .map(|c| (name_of(c).to_owned(), is_injected(c)))
-                .collect()
-        };
+        fn index(list: &[Value]) -> HashMap<&str, bool> {
+            list.iter().map(|c| (name_of(c), is_injected(c))).collect()
+        }
         let (regular, init) = (index(pod.containers), index(pod.init_containers));
         for (sidecars, same, other) in [
             (&self.containers, &regular, &init),
@@ -117,8 +112,8 @@ impl Built {
                         "container {name:?} is also injected by SidecarSet {first:?}"
                     ));
                 }
-                let own = same.get(&sidecar.name).is_some_and(|injected| !injected);
-                if own || other.contains_key(&sidecar.name) {
+                let own = same.get(sidecar.name.as_str()).is_some_and(|injected| !injected);
+                if own || other.contains_key(sidecar.name.as_str()) {
                     return refuse(format!("the pod has a container {:?} of its own", sidecar.name));
                 }
             }
@@ -135,6 +130,14 @@ impl Built {
         declared: &HashSet<&str>,
     ) -> Result<Vec<Sidecar>, String> {
         self.spend(c, pod)?;
+        if let Some(text) = &c.ready {
+            return Ok(vec![Sidecar {
+                set: set.to_owned(),
+                name: c.name.clone(),
+                before: c.before,
+                body: Written::Ready(text.clone()),
+            }]);
+        }
         let mut body = c.body.clone();
         let shared_env = if c.share_mounts {
             share_mounts(&mut body, pod)
@@ -145,7 +148,7 @@ impl Built {
             share_devices(&mut body, pod);
         }
         let mut env = take_list(&mut body, "env");
-        env.push(json!({"name": keys::ENV_INJECTED, "value": "true"}));
+        env.push(injected_env());
         let mut names: HashSet<String> = env.iter().map(|e| name_of(e).to_owned()).collect();
         for more in transferred(&c.transfer_env, pod).chain(shared_env) {
             if names.insert(name_of(more).to_owned()) {
@@ -161,7 +164,7 @@ impl Built {
             set: set.to_owned(),
             name,
             before: c.before,
-            body: Value::Object(body),
+            body: Value::Object(body).into(),
         };
         let Some(empty_image) = &c.hot else {
             body.insert("env".into(), Value::Array(env));
@@ -234,14 +237,17 @@ impl Built {
                 wanted.extend(mounts.into_iter().flatten().map(name_of));
             }
         }
-        for (name, volume) in &content.volumes {
-            let taken = |v: &Value| name_of(v) == name;
-            if wanted.contains(name.as_str()) && !pod.items("volumes").iter().chain(&self.volumes).any(taken)
-            {
+        for volume in &content.volumes {
+            let taken = || has(pod.items("volumes"), &self.volumes, &volume.name);
+            if wanted.contains(volume.name.as_str()) && !taken() {
                 self.volumes.push(volume.clone());
             }
         }
     }
+}
+
+fn has(of_the_pod: &[Value], ours: &[NamedValue], name: &str) -> bool {
+    of_the_pod.iter().any(|v| name_of(v) == name) || ours.iter().any(|v| v.name == name)
 }
 
 /// Replaces those whose name is there, puts the others in front of or behind the pod's own.

@@ -1,4 +1,5 @@
 //! What a sidecar takes over from the pod's own containers: mounts, devices, environment.
+use super::super::prepare::take_list;
 use super::{PodParts, name_of};
 use model::sidecarset::TransferEnv;
 use serde_json::{Map, Value};
@@ -116,13 +117,6 @@ fn references(expression: &str) -> Vec<&str> {
         }
     }
     names
-}
-
-pub(super) fn take_list(body: &mut Map<String, Value>, field: &str) -> Vec<Value> {
-    match body.remove(field) {
-        Some(Value::Array(items)) => items,
-        _ => Vec::new(),
-    }
 }
 
 fn list<'a>(body: &'a Map<String, Value>, field: &str) -> &'a [Value] {

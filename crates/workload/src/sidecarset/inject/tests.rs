@@ -44,7 +44,16 @@ fn run(pod: &Value, sets: &[Arc<PreparedSidecarSet>], draw: u64) -> Result<Value
         now,
         draw,
     };
-    let injection = inject(&input)?;
+    let injected = inject(&input);
+    // A review reads no more of a pod than it takes to say the same.
+    let read = super::super::review::read_of_a_pod(pod.clone());
+    let said =
+        |answer: &Result<Injection, Denied>| answer.as_ref().map(|i| json!(i.patch)).map_err(Denied::clone);
+    assert_eq!(
+        said(&inject(&InjectInput { pod: &read, ..input })),
+        said(&injected)
+    );
+    let injection = injected?;
     let patch: json_patch::Patch = serde_json::from_value(json!(injection.patch)).unwrap();
     let mut out = pod.clone();
     json_patch::patch(&mut out, &patch).unwrap();
@@ -307,6 +316,12 @@ fn resources_follow_the_pods_own_containers() {
         json!({"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "0"}})
     );
     assert!(try_inject(&given, &[set("s", spec("sum", "nobody"))]).is_err());
+    // A native sidecar runs beside them; another init container does not.
+    given["spec"]["initContainers"] = json!([
+        {"name": "native", "image": "n", "restartPolicy": "Always", "resources": {"limits": {"cpu": "2"}}},
+        {"name": "first", "image": "f", "resources": {"limits": {"cpu": "8"}}}]);
+    let out = injected(&given, &[set("s", spec("sum", ".*"))]);
+    assert_eq!(container(&out, "s")["resources"]["limits"], json!({"cpu": "3"}));
 }
 
 fn pinned_world(strategy: Value, policy: &str) -> Vec<Arc<PreparedSidecarSet>> {

@@ -1,15 +1,21 @@
 //! AdmissionReview around the objects.
 use super::super::inject::PatchOp;
+use super::object::{Pod, Whole};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::field::{cut, shortened};
 use model::json::null_default;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 /// Of a refusal, and of the warnings beside a consent: objects may be made to have any number of faults.
 const LONGEST: usize = 10 << 10;
 const WARNINGS: usize = 16;
+
+/// Bytes beyond which a buffer grows while it is written.
+const USUAL_PATCH: usize = 8 << 10;
 
 pub(super) struct Request {
     pub uid: String,
@@ -26,7 +32,16 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn read(body: &[u8]) -> Result<Self, String> {
-        let review: Review =
+        Self::read_as::<Whole>(body)
+    }
+
+    /// Of the pod what injection looks at.
+    pub(super) fn read_pod(body: &[u8]) -> Result<Self, String> {
+        Self::read_as::<Pod>(body)
+    }
+
+    fn read_as<O: DeserializeOwned + Default + Into<Value>>(body: &[u8]) -> Result<Self, String> {
+        let review: Review<O> =
             serde_json::from_slice(body).map_err(|e| format!("not an AdmissionReview: {e}"))?;
         let request = review
             .request
@@ -39,8 +54,8 @@ impl Request {
             subresource: request.sub_resource,
             namespace: request.namespace,
             name: request.name,
-            object: request.object,
-            old_object: request.old_object,
+            object: request.object.into(),
+            old_object: request.old_object.into(),
             dry_run: request.dry_run,
         })
     }
@@ -80,7 +95,7 @@ impl<'a> Answer<'a> {
         };
         if !patch.is_empty() {
             response.patch_type = Some("JSONPatch");
-            response.patch = serde_json::to_vec(patch).ok().map(|bytes| STANDARD.encode(bytes));
+            response.patch = encoded(patch);
         }
         let warnings: Vec<String> = warnings.iter().take(WARNINGS).map(|w| shortened(w)).collect();
         response.warnings = &warnings;
@@ -102,8 +117,24 @@ impl<'a> Answer<'a> {
             kind: "AdmissionReview",
             response,
         };
-        serde_json::to_vec(&review).unwrap_or_default()
+        let patch = review
+            .response
+            .patch
+            .as_ref()
+            .map_or(0, |patch| patch.get().len());
+        let mut body = Vec::with_capacity(patch + 512);
+        match serde_json::to_writer(&mut body, &review) {
+            Ok(()) => body,
+            Err(_) => Vec::new(),
+        }
     }
+}
+
+/// As base64, which has nothing to escape: text of JSON as it is.
+fn encoded(patch: &[PatchOp]) -> Option<Box<RawValue>> {
+    let mut written = Vec::with_capacity(USUAL_PATCH);
+    serde_json::to_writer(&mut written, patch).ok()?;
+    RawValue::from_string(format!("\"{}\"", STANDARD.encode(written))).ok()
 }
 
 /// A consent of ours with one more warning.
@@ -146,7 +177,7 @@ fn difference(path: &mut String, before: &Value, after: &Value, ops: &mut Vec<Pa
         _ => ops.push(PatchOp {
             op: "replace",
             path: path.clone(),
-            value: after.clone(),
+            value: after.clone().into(),
         }),
     }
 }
@@ -161,7 +192,7 @@ fn members(path: &mut String, old: &Map<String, Value>, new: &Map<String, Value>
             None => ops.push(PatchOp {
                 op: "add",
                 path: path.clone(),
-                value: new.clone(),
+                value: new.clone().into(),
             }),
         }
         path.truncate(parent);
@@ -170,16 +201,18 @@ fn members(path: &mut String, old: &Map<String, Value>, new: &Map<String, Value>
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Review {
+#[serde(bound(deserialize = "O: DeserializeOwned + Default"))]
+struct Review<O> {
     #[serde(default, deserialize_with = "null_default")]
     api_version: String,
     #[serde(default)]
-    request: Option<WireRequest>,
+    request: Option<WireRequest<O>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireRequest {
+#[serde(bound(deserialize = "O: DeserializeOwned + Default"))]
+struct WireRequest<O> {
     #[serde(default, deserialize_with = "null_default")]
     uid: String,
     #[serde(default, deserialize_with = "null_default")]
@@ -192,10 +225,10 @@ struct WireRequest {
     namespace: String,
     #[serde(default, deserialize_with = "null_default")]
     name: String,
-    #[serde(default, deserialize_with = "super::object::object")]
-    object: Value,
-    #[serde(default, deserialize_with = "super::object::object")]
-    old_object: Value,
+    #[serde(default)]
+    object: O,
+    #[serde(default)]
+    old_object: O,
     #[serde(default, deserialize_with = "null_default")]
     dry_run: bool,
 }
@@ -222,7 +255,7 @@ struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
+    patch: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Value>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
