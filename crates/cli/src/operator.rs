@@ -70,7 +70,7 @@ fn identity() -> String {
     )
 }
 
-/// A token cancelled at SIGTERM or SIGINT.
+/// A token cancelled at SIGTERM or SIGINT. The second one ends the process: leaving well can take minutes.
 pub fn until_told_to_stop() -> std::io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -78,11 +78,17 @@ pub fn until_told_to_stop() -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let told = token.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let mut told_to = async || {
+            tokio::select! {
+                _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
+                _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+            }
+        };
+        told_to().await;
         told.cancel();
+        let signal = told_to().await;
+        eprintln!("tidegate: told to stop once more, ending at once");
+        std::process::exit(128 + signal);
     });
     Ok(token)
 }

@@ -31,6 +31,7 @@ use injection::InjectionSender;
 use intents::Ledger;
 use shift::Shift;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -284,6 +285,14 @@ impl Operator {
         )
     }
 
+    fn is_behind_loopback(&self) -> bool {
+        let Webhook::Url(url) = &self.options.webhook else {
+            return false;
+        };
+        let host = host(url);
+        host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    }
+
     async fn server(
         &self,
         identity: ServerIdentity,
@@ -292,9 +301,12 @@ impl Operator {
         let ready = match self.options.listen {
             Some(address) => {
                 let mut options = AdmissionServerOptions::default();
+                // There is no other that reviews could be led to meanwhile.
                 if self.options.lease.is_none() {
-                    // There is no other that reviews could be led to meanwhile.
-                    (options.linger, options.idle) = (Duration::ZERO, Duration::ZERO);
+                    options.linger = Duration::ZERO;
+                }
+                if self.options.lease.is_none() || self.is_behind_loopback() {
+                    options.idle = Duration::ZERO;
                 }
                 let server = AdmissionServer::new(self.admission.clone(), identity, options)?;
                 Some((server, health::listen(address).await?))
