@@ -319,7 +319,17 @@ fn has_defaults(versions: &Value) -> bool {
 
 fn conversion(value: &Value, errors: &mut Vec<FieldError>) -> Conversion {
     match value["strategy"].as_str() {
-        None | Some("None") => Conversion::None,
+        None | Some("None") => {
+            let detail = "should not be set when strategy is not set to Webhook";
+            let forbid = |field: &str| FieldError::forbidden(format!("spec.conversion.{field}"), detail);
+            if value["webhook"]["clientConfig"].is_object() {
+                errors.push(forbid("webhookClientConfig"));
+            }
+            if !texts(&value["webhook"]["conversionReviewVersions"]).is_empty() {
+                errors.push(forbid("conversionReviewVersions"));
+            }
+            Conversion::None
+        }
         Some("Webhook") => {
             let webhook = &value["webhook"];
             let client_config = webhook["clientConfig"].clone();

@@ -87,9 +87,14 @@ impl Errors {
     }
 
     pub fn not_supported(&mut self, path: &Path, bad: &str, supported: &[&str]) {
+        self.not_supported_json(path, &go_quote(bad), supported);
+    }
+
+    /// `bad` is text already rendered.
+    pub fn not_supported_json(&mut self, path: &Path, bad: &str, supported: &[&str]) {
         let list: Vec<String> = supported.iter().map(|s| go_quote(s)).collect();
         let detail = format!("supported values: {}", list.join(", "));
-        self.push(path, FieldErrorKind::NotSupported, go_quote(bad), detail);
+        self.push(path, FieldErrorKind::NotSupported, bad.to_owned(), detail);
     }
 
     pub fn too_long(&mut self, path: &Path, max: usize) {

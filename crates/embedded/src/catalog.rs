@@ -81,6 +81,17 @@ impl Resource {
         self.group == group && self.plural == plural
     }
 
+    /// Said to everybody who uses a kind or version that is on its way out.
+    pub fn deprecation(&self) -> Option<String> {
+        match &self.custom {
+            Some(custom) => custom.deprecation(),
+            None if self.is("", "endpoints") => {
+                Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
+            }
+            None => None,
+        }
+    }
+
     /// What is stored is in another version than what is served.
     pub fn converts(&self) -> bool {
         self.group != self.storage_group || self.version != self.storage_version

@@ -122,9 +122,7 @@ async fn resource(call: &Call, target: Target) -> Result<Answer, Status> {
         path: String::new(),
     };
     authorize(call, &access)?;
-    if let Some(said) = target.resource.custom.as_ref().and_then(|c| c.deprecation()) {
-        call.warn(vec![said]);
-    }
+    call.warn(Vec::from_iter(target.resource.deprecation()));
     if target.subresource.is_some() {
         return subresource::handle(call, &target, &verb).await;
     }

@@ -59,5 +59,15 @@ fn as_v2(autoscaler: &Value) -> Value {
         version: version.to_owned(),
         kind: "HorizontalPodAutoscaler".to_owned(),
     };
-    apischema::convert::convert(&gvk("v1"), &gvk("v2"), autoscaler.clone()).unwrap_or_default()
+    let mut out = apischema::convert::convert(&gvk("v1"), &gvk("v2"), autoscaler.clone()).unwrap_or_default();
+    // Version 1 has cpu apart from the others, and no order between them: it comes first as a rule.
+    if autoscaler
+        .pointer("/spec/targetCPUUtilizationPercentage")
+        .is_some()
+        && let Some(metrics) = out.pointer_mut("/spec/metrics").and_then(Value::as_array_mut)
+        && !metrics.is_empty()
+    {
+        metrics.rotate_right(1);
+    }
+    out
 }

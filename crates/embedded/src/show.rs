@@ -88,7 +88,7 @@ pub fn value_as(
         Form::Table => match resource {
             Some(resource) => {
                 let rows = std::slice::from_ref(value);
-                let mut out = printing::of(&call.server, resource, rows, include_object(call), true);
+                let mut out = printing::of(&call.server, resource, rows, include_object(call)?, true);
                 out["metadata"] = json!({"resourceVersion": value.pointer("/metadata/resourceVersion")});
                 Answer::json(code, &out)
             }
@@ -173,7 +173,7 @@ pub async fn list(
         }
         Form::Table => {
             let values = served_values(&call.server, resource, items).await?;
-            let mut out = printing::of(&call.server, resource, &values, include_object(call), true);
+            let mut out = printing::of(&call.server, resource, &values, include_object(call)?, true);
             out["metadata"] = meta.of_built_in();
             if values.is_empty()
                 && resource.custom.is_none()
@@ -240,10 +240,14 @@ fn is_kept_in_fields(annotation: &str, object: &Value) -> bool {
 }
 
 /// `includeObject` of table requests: `None`, `Metadata` (the default) or `Object`.
-pub fn include_object(call: &Call) -> &str {
-    match call.query.get("includeObject") {
-        Some(text @ ("None" | "Object")) => text,
-        _ => "Metadata",
+pub fn include_object(call: &Call) -> Result<&str, Status> {
+    match call.query.get("includeObject").unwrap_or_default() {
+        text @ ("None" | "Object" | "Metadata") => Ok(text),
+        "" => Ok("Metadata"),
+        other => Err(Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+             'Object', 'None', or empty"
+        ))),
     }
 }
 

@@ -109,6 +109,11 @@ impl Status {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
+    /// An error of a real server's that nobody there made a Status: it is said with code 500.
+    pub fn unworded(self) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", self.message)
+    }
+
     pub fn forbidden(group: &str, resource: &str, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", qualified(group, resource));
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(details(group, resource, name))

@@ -10,7 +10,7 @@ use crate::pki::Pki;
 use crate::server::ApiServer;
 use crate::user::UserInfo;
 
-pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub const ISSUER: &str = "https://kubernetes.default.svc";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claims {

@@ -32,6 +32,7 @@ const TIME_FIELDS: [&str; 9] = [
 impl Masks {
     pub fn mask(&mut self, value: &mut Value) {
         leave_out_published(value);
+        sort_rules(value);
         self.mask_values(value, "");
         sort_causes(value);
     }
@@ -130,6 +131,7 @@ static PATTERNS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"kube-api-access-[a-z0-9]{5}", "kube-api-access-XXXXX"),
         (r"generated-(\d+)-[a-z0-9]{5}\b", "generated-$1-XXXXX"),
+        (r"(\bBad_|-all-in-a)[a-z0-9]{5}\b", "${1}XXXXX"),
         (
             r"ResourceVersion in record \(\d+\)",
             "ResourceVersion in record (RV)",
@@ -165,6 +167,18 @@ fn leave_out_published(reply: &mut Value) {
             if let Some(items) = reply.get_mut("items").and_then(Value::as_array_mut) {
                 items.retain(|item| !published(item));
             }
+        }
+    }
+}
+
+/// What somebody may do, a real server finds in caches that are in no order.
+fn sort_rules(reply: &mut Value) {
+    if reply["kind"] != "SelfSubjectRulesReview" {
+        return;
+    }
+    for list in ["resourceRules", "nonResourceRules"] {
+        if let Some(rules) = reply["status"][list].as_array_mut() {
+            rules.sort_by_key(Value::to_string);
         }
     }
 }

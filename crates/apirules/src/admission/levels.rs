@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use super::seccomp;
-use crate::path::go_quote;
+use super::{apparmor, host, root, seccomp};
 use crate::read::{Read, texts};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,80 +22,105 @@ impl Level {
     }
 }
 
-/// `reason (detail)` of every check of Kubernetes 1.`minor` that `pod` fails, in the order a real server lists them.
-pub(super) fn violations(level: Level, minor: u32, pod: &Value) -> Vec<String> {
-    let mut view = View::of(pod);
-    view.spares_windows = minor >= 25;
-    let mut out = Vec::new();
-    let mut put = |found: Option<String>| out.extend(found);
-    if level >= Level::Baseline {
-        put(host_namespaces(&view));
-        put(host_paths(&view));
-        put(host_ports(&view));
-        put(privileged(&view));
-        put(proc_mount(&view));
-        put(selinux(&view));
-        put(sysctls(&view));
-        put(windows(&view));
-    }
-    if level == Level::Baseline {
-        put(capabilities_baseline(&view));
-        put(seccomp::baseline(&view));
-    }
-    if level == Level::Restricted {
-        put(escalation(&view));
-        match minor >= 22 {
-            true => put(capabilities_restricted(&view)),
-            false => put(capabilities_baseline(&view)),
-        }
-        put(volume_types(&view));
-        put(non_root(&view));
-        if minor >= 23 {
-            put(root_user(&view));
-        }
-        put(seccomp::restricted(&view));
-    }
-    out
+/// A check that a pod fails.
+pub(super) struct Violation {
+    pub reason: &'static str,
+    detail: String,
 }
 
+impl Violation {
+    /// `reason (detail)`.
+    pub fn explained(&self) -> String {
+        format!("{} ({})", self.reason, self.detail)
+    }
+}
+
+/// Every check of Kubernetes 1.`minor` that `pod` fails, in the order a real server lists them: those of the baseline
+/// by name, then those that only the restricted level has.
+pub(super) fn violations(level: Level, minor: u32, pod: &Value) -> Vec<Violation> {
+    let view = View::of(pod, minor);
+    let restricted = level == Level::Restricted;
+    // A stricter check takes the place of a baseline one.
+    let checks: [(bool, Check); 12] = [
+        (true, apparmor::profiles),
+        (!restricted || minor < 22, capabilities_baseline),
+        (true, host::namespaces),
+        (!restricted, host::paths),
+        (true, host::ports),
+        (minor >= 34, host::handlers),
+        (true, privileged),
+        (!restricted || minor < 35, proc_mount_baseline),
+        (true, selinux),
+        (!restricted || minor < 19, seccomp::baseline),
+        (true, sysctls),
+        (true, windows),
+    ];
+    let stricter: [(bool, Check); 7] = [
+        (minor >= 8, escalation),
+        (minor >= 22, capabilities_restricted),
+        (minor >= 35, proc_mount),
+        (true, volume_types),
+        (true, root::non_root),
+        (minor >= 23, root::root_user),
+        (minor >= 19, seccomp::restricted),
+    ];
+    let stricter = stricter.into_iter().filter(|_| restricted);
+    let all = checks.into_iter().filter(|_| level >= Level::Baseline);
+    all.chain(stricter)
+        .filter(|(applies, _)| *applies)
+        .filter_map(|(_, check)| check(&view))
+        .collect()
+}
+
+type Check = fn(&View<'_>) -> Option<Violation>;
+
 pub(super) struct View<'a> {
-    spec: &'a Value,
+    pub spec: &'a Value,
+    pub annotations: &'a Value,
     pub security: &'a Value,
     /// Init, regular and ephemeral.
     pub containers: Vec<&'a Value>,
-    /// Windows has no Linux security; older checks did not know that.
-    spares_windows: bool,
+    /// Of the version that is asked for.
+    pub minor: u32,
 }
 
 impl<'a> View<'a> {
-    fn of(pod: &'a Value) -> Self {
+    fn of(pod: &'a Value, minor: u32) -> Self {
         let spec = pod.at("spec");
         let lists = ["initContainers", "containers", "ephemeralContainers"];
         let containers = lists.iter().flat_map(|l| spec.list(l)).collect();
         Self {
             spec,
+            annotations: pod.at("metadata").at("annotations"),
             security: spec.at("securityContext"),
             containers,
-            spares_windows: true,
+            minor,
         }
     }
 
-    pub(super) fn is_windows(&self) -> bool {
-        self.spares_windows && self.spec.at("os").text("name") == "windows"
+    /// Windows has no Linux security; older checks did not know that.
+    pub fn is_windows(&self) -> bool {
+        self.minor >= 25 && self.spec.at("os").text("name") == "windows"
+    }
+
+    /// Root in a user namespace is nobody outside of it; older checks did not know that.
+    pub fn has_own_users(&self) -> bool {
+        self.minor >= 35 && self.spec.at("hostUsers").as_bool() == Some(false)
     }
 
     /// Names of the containers whose security context fails `test`.
-    pub(super) fn bad(&self, test: impl Fn(&Value) -> bool) -> Vec<&'a str> {
+    pub fn bad(&self, test: impl Fn(&Value) -> bool) -> Vec<&'a str> {
         let failing = self.containers.iter().filter(|c| test(c.at("securityContext")));
         failing.map(|c| c.text("name")).collect()
     }
 }
 
-pub(super) fn quoted(names: &[&str]) -> String {
-    names.iter().map(|n| go_quote(n)).collect::<Vec<_>>().join(", ")
+pub(super) fn quoted<S: AsRef<str>>(names: &[S]) -> String {
+    let quoted = names.iter().map(|n| format!("\"{}\"", n.as_ref()));
+    quoted.collect::<Vec<_>>().join(", ")
 }
 
-fn plural<'a>(one: &'a str, many: &'a str, count: usize) -> &'a str {
+pub(super) fn plural<'a>(one: &'a str, many: &'a str, count: usize) -> &'a str {
     if count == 1 { one } else { many }
 }
 
@@ -108,8 +132,17 @@ pub(super) fn containers(names: &[&str]) -> String {
     )
 }
 
-pub(super) fn found(reason: &str, detail: &str) -> Option<String> {
-    Some(format!("{reason} ({detail})"))
+pub(super) fn found(reason: &'static str, detail: &str) -> Option<Violation> {
+    let detail = detail.to_owned();
+    Some(Violation { reason, detail })
+}
+
+/// `pod`, the containers, or both, by what fails `test`.
+pub(super) fn setters(view: &View<'_>, test: impl Fn(&Value) -> bool) -> Vec<String> {
+    let pod = test(view.security).then(|| "pod".to_owned());
+    let names = view.bad(test);
+    let named = (!names.is_empty()).then(|| containers(&names));
+    pod.into_iter().chain(named).collect()
 }
 
 pub(super) fn sorted<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
@@ -119,62 +152,7 @@ pub(super) fn sorted<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     out
 }
 
-fn host_namespaces(view: &View<'_>) -> Option<String> {
-    let fields = ["hostNetwork", "hostPID", "hostIPC"];
-    let used: Vec<String> = fields
-        .iter()
-        .filter(|f| view.spec.flag(f))
-        .map(|f| format!("{f}=true"))
-        .collect();
-    if used.is_empty() {
-        None
-    } else {
-        found("host namespaces", &used.join(", "))
-    }
-}
-
-fn host_paths(view: &View<'_>) -> Option<String> {
-    let volumes = view.spec.list("volumes").iter().filter(|v| v.has("hostPath"));
-    let names: Vec<&str> = volumes.map(|v| v.text("name")).collect();
-    if names.is_empty() {
-        return None;
-    }
-    let detail = format!("{} {}", plural("volume", "volumes", names.len()), quoted(&names));
-    found("hostPath volumes", &detail)
-}
-
-fn host_ports(view: &View<'_>) -> Option<String> {
-    let uses = |c: &&&Value| {
-        c.list("ports")
-            .iter()
-            .any(|p| p.int("hostPort").unwrap_or(0) != 0)
-    };
-    let names: Vec<&str> = view
-        .containers
-        .iter()
-        .filter(uses)
-        .map(|c| c.text("name"))
-        .collect();
-    if names.is_empty() {
-        return None;
-    }
-    let ports = view
-        .containers
-        .iter()
-        .flat_map(|c| c.list("ports"))
-        .filter_map(|p| p.int("hostPort"));
-    let mut ports: Vec<String> = ports.filter(|p| *p != 0).map(|p| p.to_string()).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    let uses = plural("uses", "use", names.len());
-    let word = plural("hostPort", "hostPorts", ports.len());
-    found(
-        "hostPort",
-        &format!("{} {uses} {word} {}", containers(&names), ports.join(", ")),
-    )
-}
-
-fn privileged(view: &View<'_>) -> Option<String> {
+fn privileged(view: &View<'_>) -> Option<Violation> {
     let names = view.bad(|s| s.flag("privileged"));
     if names.is_empty() {
         return None;
@@ -188,10 +166,14 @@ fn privileged(view: &View<'_>) -> Option<String> {
     )
 }
 
-fn proc_mount(view: &View<'_>) -> Option<String> {
-    if view.spec.at("hostUsers").as_bool() == Some(false) {
-        return None;
+fn proc_mount_baseline(view: &View<'_>) -> Option<Violation> {
+    match view.has_own_users() {
+        true => None,
+        false => proc_mount(view),
     }
+}
+
+fn proc_mount(view: &View<'_>) -> Option<Violation> {
     let bad = |s: &Value| s.has("procMount") && s.text("procMount") != "Default";
     let names = view.bad(bad);
     if names.is_empty() {
@@ -211,7 +193,7 @@ fn proc_mount(view: &View<'_>) -> Option<String> {
     found("procMount", &detail)
 }
 
-fn selinux(view: &View<'_>) -> Option<String> {
+fn selinux(view: &View<'_>) -> Option<Violation> {
     const TYPES: [&str; 5] = [
         "",
         "container_t",
@@ -219,32 +201,21 @@ fn selinux(view: &View<'_>) -> Option<String> {
         "container_kvm_t",
         "container_engine_t",
     ];
+    let types = if view.minor >= 31 { &TYPES[..] } else { &TYPES[..4] };
     let options = |s: &Value| {
         let o = s.at("seLinuxOptions");
-        !TYPES.contains(&o.text("type")) || !o.text("user").is_empty() || !o.text("role").is_empty()
+        !types.contains(&o.text("type")) || !o.text("user").is_empty() || !o.text("role").is_empty()
     };
-    let names = view.bad(options);
-    let pod = options(view.security);
-    if names.is_empty() && !pod {
+    let setters = setters(view, options);
+    if setters.is_empty() {
         return None;
-    }
-    let mut setters = Vec::new();
-    if pod {
-        setters.push("pod".to_owned());
-    }
-    if !names.is_empty() {
-        setters.push(containers(&names));
     }
     let all = std::iter::once(view.security).chain(view.containers.iter().map(|c| c.at("securityContext")));
     let all: Vec<&Value> = all.map(|s| s.at("seLinuxOptions")).collect();
     let mut data = Vec::new();
-    let types = sorted(all.iter().map(|o| o.text("type")).filter(|t| !TYPES.contains(t)));
-    if !types.is_empty() {
-        data.push(format!(
-            "{} {}",
-            plural("type", "types", types.len()),
-            quoted(&types)
-        ));
+    let bad = sorted(all.iter().map(|o| o.text("type")).filter(|t| !types.contains(t)));
+    if !bad.is_empty() {
+        data.push(format!("{} {}", plural("type", "types", bad.len()), quoted(&bad)));
     }
     for field in ["user", "role"] {
         if all.iter().any(|o| !o.text(field).is_empty()) {
@@ -262,7 +233,8 @@ fn selinux(view: &View<'_>) -> Option<String> {
     )
 }
 
-fn sysctls(view: &View<'_>) -> Option<String> {
+fn sysctls(view: &View<'_>) -> Option<Violation> {
+    // In the order in which versions came to know them.
     const SAFE: [&str; 12] = [
         "kernel.shm_rmid_forced",
         "net.ipv4.ip_local_port_range",
@@ -277,8 +249,14 @@ fn sysctls(view: &View<'_>) -> Option<String> {
         "net.ipv4.tcp_rmem",
         "net.ipv4.tcp_wmem",
     ];
+    let known = match view.minor {
+        0..27 => 5,
+        27..29 => 6,
+        29..32 => 10,
+        _ => SAFE.len(),
+    };
     let names = view.security.list("sysctls").iter().map(|s| s.text("name"));
-    let bad: Vec<&str> = names.filter(|n| !SAFE.contains(n)).collect();
+    let bad: Vec<&str> = names.filter(|n| !SAFE[..known].contains(n)).collect();
     if bad.is_empty() {
         None
     } else {
@@ -286,16 +264,9 @@ fn sysctls(view: &View<'_>) -> Option<String> {
     }
 }
 
-fn windows(view: &View<'_>) -> Option<String> {
+fn windows(view: &View<'_>) -> Option<Violation> {
     let host = |s: &Value| s.at("windowsOptions").flag("hostProcess");
-    let names = view.bad(host);
-    let mut setters = Vec::new();
-    if host(view.security) {
-        setters.push("pod".to_owned());
-    }
-    if !names.is_empty() {
-        setters.push(containers(&names));
-    }
+    let setters = setters(view, host);
     if setters.is_empty() {
         return None;
     }
@@ -344,11 +315,11 @@ fn adding(view: &View<'_>, allowed: &[&str]) -> Option<String> {
     ))
 }
 
-fn capabilities_baseline(view: &View<'_>) -> Option<String> {
+fn capabilities_baseline(view: &View<'_>) -> Option<Violation> {
     found("non-default capabilities", &adding(view, &DEFAULT_CAPABILITIES)?)
 }
 
-fn capabilities_restricted(view: &View<'_>) -> Option<String> {
+fn capabilities_restricted(view: &View<'_>) -> Option<Violation> {
     if view.is_windows() {
         return None;
     }
@@ -369,7 +340,7 @@ fn capabilities_restricted(view: &View<'_>) -> Option<String> {
     }
 }
 
-fn escalation(view: &View<'_>) -> Option<String> {
+fn escalation(view: &View<'_>) -> Option<Violation> {
     if view.is_windows() {
         return None;
     }
@@ -384,7 +355,7 @@ fn escalation(view: &View<'_>) -> Option<String> {
     found("allowPrivilegeEscalation != false", &detail)
 }
 
-fn volume_types(view: &View<'_>) -> Option<String> {
+fn volume_types(view: &View<'_>) -> Option<Violation> {
     const ALLOWED: [&str; 8] = [
         "configMap",
         "csi",
@@ -419,57 +390,5 @@ fn volume_types(view: &View<'_>) -> Option<String> {
     found(
         "restricted volume types",
         &format!("{volumes} {} {uses} {word} {}", quoted(&names), quoted(&kinds)),
-    )
-}
-
-fn non_root(view: &View<'_>) -> Option<String> {
-    let explicit = view.bad(|s| s.at("runAsNonRoot").as_bool() == Some(false));
-    let pod = view.security.at("runAsNonRoot").as_bool();
-    let reason = "runAsNonRoot != true";
-    if pod == Some(false) || !explicit.is_empty() {
-        let mut setters = Vec::new();
-        if pod == Some(false) {
-            setters.push("pod".to_owned());
-        }
-        if !explicit.is_empty() {
-            setters.push(containers(&explicit));
-        }
-        return found(
-            reason,
-            &format!(
-                "{} must not set securityContext.runAsNonRoot=false",
-                setters.join(" and ")
-            ),
-        );
-    }
-    let implicit = view.bad(|s| s.at("runAsNonRoot").is_null());
-    if pod == Some(true) || implicit.is_empty() {
-        return None;
-    }
-    found(
-        reason,
-        &format!(
-            "pod or {} must set securityContext.runAsNonRoot=true",
-            containers(&implicit)
-        ),
-    )
-}
-
-fn root_user(view: &View<'_>) -> Option<String> {
-    let root = |s: &Value| s.int("runAsUser") == Some(0);
-    let names = view.bad(root);
-    let mut setters = Vec::new();
-    if root(view.security) {
-        setters.push("pod".to_owned());
-    }
-    if !names.is_empty() {
-        setters.push(containers(&names));
-    }
-    if setters.is_empty() {
-        return None;
-    }
-    found(
-        "runAsUser=0",
-        &format!("{} must not set runAsUser=0", setters.join(" and ")),
     )
 }

@@ -1,12 +1,15 @@
 //! Built-in admission as pure functions over what a [`Lookup`] shows, in the order of a real server's plugins:
 //! NamespaceLifecycle, LimitRanger, ServiceAccount, TaintNodesByCondition, PodSecurity, Priority,
 //! DefaultTolerationSeconds, StorageObjectInUseProtection, then (elsewhere) webhooks, then ResourceQuota.
+mod apparmor;
+mod host;
 mod levels;
 mod limits;
 mod namespaces;
 mod pod_defaults;
 mod pod_security;
 mod quota;
+mod root;
 mod runtime_class;
 mod seccomp;
 mod service_account;

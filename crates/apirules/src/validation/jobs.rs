@@ -10,8 +10,7 @@ use super::workloads::{non_negative, unchanged, validate_pod_template};
 use crate::path::{Errors, Path};
 use crate::read::{Read, copy_field, object_mut};
 
-const JOB_IMMUTABLE: [&str; 7] = [
-    "completions",
+const JOB_IMMUTABLE: [&str; 6] = [
     "completionMode",
     "selector",
     "podFailurePolicy",
@@ -29,10 +28,6 @@ pub(super) fn job(job: &Value, old_job: Option<&Value>, errors: &mut Errors) {
     spec_and_selector(spec, &path, errors);
     let old = old_job.at("spec");
     for field in JOB_IMMUTABLE {
-        // An Indexed job may change completions together with parallelism.
-        let elastic = field == "completions"
-            && spec.text("completionMode") == "Indexed"
-            && spec.at("completions") == spec.at("parallelism");
         if matches!(field, "podFailurePolicy" | "successPolicy") && spec.has(field) {
             let shown = match field {
                 "successPolicy" => job_policies::shown_success(spec.at(field)),
@@ -41,11 +36,23 @@ pub(super) fn job(job: &Value, old_job: Option<&Value>, errors: &mut Errors) {
             if old.at(field) != spec.at(field) {
                 errors.invalid_json(&path.child(field), shown, IMMUTABLE);
             }
-        } else if !elastic {
+        } else {
             unchanged(spec, Some(old), field, &path, errors);
         }
     }
+    completions(spec, old, &path, errors);
     template_update(spec, old_job, &path, errors);
+}
+
+/// An Indexed job may change them together with parallelism.
+fn completions(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+    let wanted = spec.at("completions");
+    if spec.text("completionMode") != "Indexed" {
+        unchanged(spec, Some(old), "completions", path, errors);
+    } else if wanted != old.at("completions") && !wanted.is_null() && wanted != spec.at("parallelism") {
+        let why = "can only be modified in tandem with spec.parallelism";
+        errors.invalid(&path.child("completions"), wanted.clone(), why);
+    }
 }
 
 fn spec_and_selector(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -249,11 +256,20 @@ pub(super) fn cron_job(spec: &Value, errors: &mut Errors) {
             errors.not_supported(&at, other, &["Allow", "Forbid", "Replace"]);
         }
     }
-    job_spec(
-        spec.at("jobTemplate").at("spec"),
-        &path.child("jobTemplate").child("spec"),
-        errors,
-    );
+    let job = spec.at("jobTemplate").at("spec");
+    let path = path.child("jobTemplate").child("spec");
+    job_spec(job, &path, errors);
+    if job.has("selector") {
+        let shown = super::labels::as_go_writes(job.at("selector"));
+        errors.invalid_json(
+            &path.child("selector"),
+            shown,
+            "`selector` will be auto-generated",
+        );
+    }
+    if job.flag("manualSelector") {
+        errors.not_supported_json(&path.child("manualSelector"), "true", &["nil", "false"]);
+    }
 }
 
 /// The first number of a schedule that its place cannot have.

@@ -1,5 +1,7 @@
 //! Which rules belong to which kind.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 use super::ResourceRef;
@@ -81,6 +83,9 @@ pub(super) fn update(resource: &ResourceRef<'_>, new: &Value, old: &Value, error
     if resource.subresource == "status" && (resource.group, resource.resource) == ("", "namespaces") {
         return namespace_status(new, errors);
     }
+    if resource.subresource == "status" && (resource.group, resource.resource) == ("batch", "jobs") {
+        return super::job_status::validate(new, old, errors);
+    }
     if resource.subresource == "status" {
         workload_status::validate_status(resource, new, old, errors);
         return;
@@ -129,6 +134,7 @@ fn content(resource: &ResourceRef<'_>, new: &Value, old: Option<&Value>, errors:
         ("", "namespaces") => namespace(new, errors),
         ("", "nodes") => super::nodes::node(new, old, errors),
         ("", "services") => super::services::validate(new, old, errors),
+        ("", "endpoints") => super::endpoints::validate(new, old, errors),
         ("", "resourcequotas") => super::quotas::quota(new, old, errors),
         ("", "limitranges") => super::quotas::limit_range(new, errors),
         ("", "persistentvolumeclaims") => claim(new, old, errors),
@@ -176,11 +182,32 @@ fn secret(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     for key in required.iter().filter(|k| !new.at("data").has(k)) {
         errors.required(&path.key(key), "");
     }
+    if let [key @ (".dockercfg" | ".dockerconfigjson")] = required {
+        readable_login(new.at("data").at(key), &path.key(key), errors);
+    }
     let Some(old) = old else { return };
     if new.text("type") != old.text("type") {
         errors.invalid(&Path::new("type"), new.text("type"), IMMUTABLE);
     }
     immutable_data(new, old, &["data"], errors);
+}
+
+/// Logins of registries are a JSON object.
+fn readable_login(data: &Value, path: &Path, errors: &mut Errors) {
+    let Some(bytes) = data.as_str().and_then(|d| BASE64.decode(d).ok()) else {
+        return;
+    };
+    let into = "into Go value of type map[string]interface {}";
+    let why = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(Value::Object(_) | Value::Null) => return,
+        Ok(Value::Array(_)) => format!("json: cannot unmarshal array {into}"),
+        Ok(Value::String(_)) => format!("json: cannot unmarshal string {into}"),
+        Ok(Value::Number(_)) => format!("json: cannot unmarshal number {into}"),
+        Ok(Value::Bool(_)) => format!("json: cannot unmarshal bool {into}"),
+        Err(error) if error.is_eof() => "unexpected end of JSON input".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    errors.invalid(path, "<secret contents redacted>", why);
 }
 
 fn immutable_data(new: &Value, old: &Value, fields: &[&str], errors: &mut Errors) {

@@ -121,8 +121,11 @@ fn validate_owners(owners: &[Value], path: &Path, errors: &mut Errors) {
     let mut controller: Option<String> = None;
     for owner in owners {
         let (version, kind) = (owner.text("apiVersion"), owner.text("kind"));
-        let bare = version.rsplit('/').next().unwrap_or_default();
-        if bare.is_empty() {
+        let unversioned = match version.split_once('/') {
+            None => version.is_empty(),
+            Some((_, bare)) => bare.is_empty() || bare.contains('/'),
+        };
+        if unversioned {
             errors.invalid(&path.child("apiVersion"), version, "version must not be empty");
         }
         for name in ["kind", "name", "uid"] {

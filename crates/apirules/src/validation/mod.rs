@@ -1,5 +1,8 @@
 //! Registry strategies: what the server sets itself, and what it refuses, per kind.
+mod endpoints;
+mod job_indexes;
 mod job_policies;
+mod job_status;
 mod jobs;
 mod kinds;
 pub mod labels;
@@ -20,8 +23,9 @@ use model::field::FieldError;
 use model::time::Timestamp;
 use serde_json::Value;
 
-use crate::path::Errors;
+use crate::path::{Errors, Path};
 pub use labels::selector_matches;
+pub(crate) use pod::{APPARMOR_ANNOTATION, deprecated_apparmor};
 pub(crate) use strategy::keep_status_meta;
 
 /// Which resource a request is about.
@@ -59,6 +63,13 @@ pub fn prepare_for_update(resource: &ResourceRef<'_>, new: &mut Value, old: &Val
 pub fn validate_create(resource: &ResourceRef<'_>, object: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
     kinds::create(resource, object, &mut errors);
+    errors.0
+}
+
+/// What is wrong with how a conversion webhook is reached, as a definition says it at `path`.
+pub fn webhook_client_errors(client: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    registrations::client(client, &Path::new(path), &mut errors);
     errors.0
 }
 

@@ -78,7 +78,7 @@ fn one_of(object: &Value, field: &str, known: &[&str], path: &Path, errors: &mut
     }
 }
 
-fn client(client: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn client(client: &Value, path: &Path, errors: &mut Errors) {
     match (client.has("url"), client.at("service").is_object()) {
         (true, false) => url(client.text("url"), &path.child("url"), errors),
         (false, true) => service(client.at("service"), &path.child("service"), errors),
@@ -91,7 +91,7 @@ fn url(text: &str, path: &Path, errors: &mut Errors) {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     if scheme != "https" {
         let detail = format!("'https' is the only allowed URL scheme{FORM}");
-        errors.invalid(path, text, detail);
+        errors.invalid(path, scheme, detail);
     }
     let rest = if scheme.is_empty() { "" } else { rest };
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
@@ -113,11 +113,11 @@ fn url(text: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn service(service: &Value, path: &Path, errors: &mut Errors) {
-    if service.text("name").is_empty() {
-        errors.required(&path.child("name"), "service name is required");
-    }
-    if service.text("namespace").is_empty() {
-        errors.required(&path.child("namespace"), "service namespace is required");
+    // A real server mixes the two up: without the one it asks for the other.
+    for (given, asked) in [("name", "namespace"), ("namespace", "name")] {
+        if service.text(given).is_empty() {
+            errors.required(&path.child(asked), "");
+        }
     }
     if let Some(port) = service.int("port").filter(|p| !(1..=65535).contains(p)) {
         let detail = "port is not valid: must be between 1 and 65535, inclusive";
@@ -248,8 +248,9 @@ fn resources(items: &[Value], path: &Path, errors: &mut Errors) {
         let detail = "if '*/*' is present, must not specify other resources";
         errors.invalid(path, Value::from(items.to_vec()), detail);
     }
-    let bare = |r: &&&str| !r.contains('/');
-    if all.contains(&"*") && all.iter().filter(bare).count() > 1 {
+    // A real server remembers only the last one without a subresource.
+    let last = all.iter().rfind(|r| !r.is_empty() && !r.contains('/'));
+    if all.contains(&"*") && last.is_some_and(|r| *r != "*") {
         let detail = "if '*' is present, must not specify other resources without subresources";
         errors.invalid(path, Value::from(items.to_vec()), detail);
     }
@@ -269,11 +270,16 @@ fn policy(new: &Value, steps: &str, errors: &mut Errors) {
     }
     let audits = spec.list("auditAnnotations");
     if spec.list(steps).is_empty() && (steps == "mutations" || audits.is_empty()) {
-        let detail = match steps {
-            "mutations" => "mutations must contain at least one item",
-            _ => "validations or auditAnnotations must be non-empty",
+        let (fields, detail): (&[&str], &str) = match steps {
+            "mutations" => (&["mutations"], "mutations must contain at least one item"),
+            _ => (
+                &["validations", "auditAnnotations"],
+                "validations or auditAnnotations must contain at least one item",
+            ),
         };
-        errors.required(&path.child(steps), detail);
+        for field in fields {
+            errors.required(&path.child(field), detail);
+        }
     }
     if steps == "mutations" {
         let given = spec.text("reinvocationPolicy");
@@ -287,7 +293,7 @@ fn policy(new: &Value, steps: &str, errors: &mut Errors) {
         if validation.text("expression").trim().is_empty() {
             errors.required(&at.child("expression"), "expression is not specified");
         }
-        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
         one_of(validation, "reason", &reasons, &at, errors);
     }
 }

@@ -19,6 +19,8 @@ pub(super) fn validate_status(resource: &ResourceRef<'_>, new: &Value, old: &Val
                 "readyReplicas",
                 "availableReplicas",
                 "unavailableReplicas",
+                "terminatingReplicas",
+                "collisionCount",
             ],
             &["updatedReplicas", "readyReplicas", "availableReplicas"],
         ),
@@ -59,6 +61,7 @@ pub(super) fn validate_status(resource: &ResourceRef<'_>, new: &Value, old: &Val
                 "updatedNumberScheduled",
                 "numberAvailable",
                 "numberUnavailable",
+                "collisionCount",
             ],
             &[],
         ),
@@ -95,7 +98,8 @@ pub(super) fn validate_status(resource: &ResourceRef<'_>, new: &Value, old: &Val
             detail,
         );
     }
-    if count("collisionCount") < old.at("status").int("collisionCount").unwrap_or(0) {
+    let collisions = old.at("status").int("collisionCount");
+    if collisions.is_some_and(|before| count("collisionCount") < before) {
         errors.invalid(
             &path.child("collisionCount"),
             count("collisionCount"),

@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use crate::path::go_quote;
 use crate::read::Read as _;
-use crate::validation::ResourceRef;
-use crate::validation::names;
+use crate::validation::{self, ResourceRef, names};
 
 /// Warnings about a valid new object.
 pub fn on_create(resource: &ResourceRef<'_>, object: &Value) -> Vec<String> {
@@ -35,9 +34,31 @@ pub fn on_create(resource: &ResourceRef<'_>, object: &Value) -> Vec<String> {
         ("", "services") => services::of(object, &mut out),
         ("", "secrets") => secret(object, &mut out),
         ("", "nodes") => node(object, &mut out),
+        ("", "endpoints") => endpoints(object, &mut out),
         _ => {}
     }
     out
+}
+
+/// Warnings about an object as it was sent, before the server sets anything.
+pub fn before_create(resource: &ResourceRef<'_>, object: &Value) -> Vec<String> {
+    match (resource.group, resource.resource) {
+        ("", "pods") => {
+            let keys = validation::deprecated_apparmor(object);
+            keys.iter().map(|key| pods::apparmor("", key)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn endpoints(object: &Value, out: &mut Vec<String>) {
+    for (i, subset) in object.list("subsets").iter().enumerate() {
+        for list in ["addresses", "notReadyAddresses"] {
+            for (j, one) in subset.list(list).iter().enumerate() {
+                address(&format!("subsets[{i}].{list}[{j}].ip"), one.text("ip"), out);
+            }
+        }
+    }
 }
 
 fn node(object: &Value, out: &mut Vec<String>) {
@@ -86,6 +107,7 @@ pub fn on_update(resource: &ResourceRef<'_>, new: &Value, old: &Value) -> Vec<St
         }
         ("", "services") => services::of(new, &mut out),
         ("", "secrets") => secret(new, &mut out),
+        ("", "endpoints") => endpoints(new, &mut out),
         _ => {}
     }
     out

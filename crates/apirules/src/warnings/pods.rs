@@ -45,6 +45,12 @@ const SECCOMP: &str = r#"non-functional in v1.27+; use the "seccompProfile" fiel
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
+pub(super) fn apparmor(at: &str, key: &str) -> String {
+    format!(
+        r#"{at}metadata.annotations[{key}]: deprecated since v1.30; use the "appArmorProfile" field instead"#
+    )
+}
+
 /// `at` stands before `metadata` and `spec`, with its dot.
 pub(super) fn of(pod: &Value, at: &str, out: &mut Vec<String>) {
     let spec = pod.at("spec");
@@ -58,6 +64,10 @@ pub(super) fn of(pod: &Value, at: &str, out: &mut Vec<String>) {
         out.push(format!("{at}metadata.annotations[{SECCOMP_POD}]: {SECCOMP}"));
     }
     let containers = containers(spec, at);
+    if !at.is_empty() {
+        let keys = crate::validation::deprecated_apparmor(pod);
+        out.extend(keys.iter().map(|key| apparmor(at, key)));
+    }
     for (path, container) in &containers {
         let key = format!("{SECCOMP_CONTAINER}{}", container.text("name"));
         if !has_profile(container) && annotations.has(&key) {

@@ -23,6 +23,18 @@ pub(crate) async fn establish(server: &ApiServer, name: &str) -> Result<(), Stat
     edit(server, name, "status", |old| with_status(old, &taken, &now)).await
 }
 
+/// Says that the objects of a definition will go, which has been marked for deletion.
+pub(crate) fn doom(definition: &mut Value, now: &str) {
+    let condition = json!({
+        "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending", "lastTransitionTime": now,
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    });
+    match definition["status"]["conditions"].as_array_mut() {
+        Some(all) => all.push(condition),
+        None => definition["status"]["conditions"] = json!([condition]),
+    }
+}
+
 /// Deletes the objects of a definition that is being deleted, then lets it go.
 pub(crate) async fn clean_up(server: &ApiServer, name: &str) -> Result<(), Status> {
     let Some(stored) = server

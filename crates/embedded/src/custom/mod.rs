@@ -1,6 +1,7 @@
 //! Custom kinds: what a CustomResourceDefinition adds to the catalog, and how its objects are treated.
 mod definition;
 mod establish;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::pipeline::Schema;
 use crate::server::ApiServer;
 
 pub(crate) use definition::ScalePaths;
-pub(crate) use establish::{clean_up, establish};
+pub(crate) use establish::{clean_up, doom, establish};
 
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
@@ -63,6 +64,7 @@ pub(crate) fn reload(server: &ApiServer) {
 /// What is wrong with a definition.
 pub(crate) fn validate_definition(value: &Value) -> Vec<FieldError> {
     let mut errors = Crd::parse(value).err().unwrap_or_default();
+    errors.extend(webhook::client_errors(value, None));
     errors.extend(apiextensions::approval_errors(value));
     errors.extend(apiextensions::stored_version_errors(value));
     errors
@@ -71,6 +73,7 @@ pub(crate) fn validate_definition(value: &Value) -> Vec<FieldError> {
 /// What is wrong with a changed definition.
 pub(crate) fn validate_changed_definition(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = apiextensions::update_errors(new, old);
+    errors.extend(webhook::client_errors(new, Some(old)));
     errors.extend(apiextensions::stored_version_errors(new));
     errors
 }

@@ -53,6 +53,7 @@ pub(crate) async fn create(
     if metadata::dedup_owners(&mut object) {
         warnings.push(DUPLICATE_OWNERS.to_owned());
     }
+    wipe_system_fields(&mut object);
     if track {
         let manager = manager(call, options);
         let writer = Writer {
@@ -121,6 +122,7 @@ async fn finish(
 ) -> Result<Shown, Status> {
     let resource = &target.resource;
     let subresource = target.subresource.as_deref().unwrap_or_default();
+    call.warn(pipeline::early_warnings(resource, &object));
     pipeline::prepare_for_create(&call.server, resource, subresource, &mut object)?;
     if resource.custom.as_ref().is_some_and(|c| c.is_terminating()) {
         let why = "create not allowed while custom resource definition is terminating";
@@ -243,17 +245,25 @@ fn fill_system_fields(call: &Call, object: &mut Value) -> Result<(), Status> {
         let what = "resourceVersion should not be set on objects to be created";
         return Err(Status::new(http::StatusCode::INTERNAL_SERVER_ERROR, "", what));
     }
-    for field in [
-        "resourceVersion",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-    ] {
-        metadata::remove(object, field);
-    }
+    metadata::remove(object, "resourceVersion");
+    // Admission may have put them back.
+    wipe_system_fields(object);
     metadata::set(object, "uid", call.server.new_uid());
     metadata::set(object, "creationTimestamp", rfc3339_seconds(call.server.now()));
     Ok(())
+}
+
+/// What only the server sets; nobody comes to own it by having sent it.
+fn wipe_system_fields(object: &mut Value) {
+    for field in [
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "uid",
+    ] {
+        metadata::remove(object, field);
+    }
 }
 
 fn generated_name(base: &str, suffix: &str) -> String {

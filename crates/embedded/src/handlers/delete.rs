@@ -136,6 +136,15 @@ fn success(call: &Call, resource: &Resource, name: &str, uid: &str) -> Result<An
 impl DeleteOptions {
     pub fn parse(call: &Call) -> Result<Self, Status> {
         let body = options_body(call)?.unwrap_or(Value::Null);
+        if let Some(kind) = body["kind"]
+            .as_str()
+            .filter(|k| !["", "DeleteOptions"].contains(k))
+        {
+            let version = &body["apiVersion"];
+            return Err(Status::bad_request(format!(
+                "no kind {kind:?} is registered for version {version} in scheme \"pkg/runtime/scheme.go:111\""
+            )));
+        }
         let mut out = match body.is_object() {
             true => Self::from_object(&body),
             false => Self::of_query(call)?,

@@ -123,13 +123,14 @@ async fn charge_budget(call: &Call, target: &Target, pod: &Value, dry: bool) -> 
         subresource: Some("status".to_owned()),
         watch: false,
     };
-    let options = WriteOptions::internal(dry);
+    let mut options = WriteOptions::internal(dry);
+    options.field_manager = "kube-apiserver".to_owned();
     let edit = Edit {
         call,
         target: &budget_target,
         options: &options,
         options_kind: "UpdateOptions",
-        track: false,
+        track: true,
         wants_version: false,
     };
     let now = rfc3339_seconds(call.server.now());

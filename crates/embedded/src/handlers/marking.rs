@@ -20,7 +20,7 @@ pub(super) enum Fate {
 pub(super) fn mark(call: &Call, resource: &Resource, options: &DeleteOptions, old: &Value) -> (Value, Fate) {
     let mut next = old.clone();
     let finalizers = options.finalizers(resource, &metadata::finalizers(old));
-    let finalizers = pipeline::finalizers_of_deletion(call, resource, old, finalizers);
+    let finalizers = pipeline::finalizers_of_deletion(resource, old, finalizers);
     metadata::set_finalizers(&mut next, &finalizers);
     let held = !finalizers.is_empty() || !pipeline::may_vanish(resource, &next);
     if resource.is("", "pods") {
@@ -29,7 +29,11 @@ pub(super) fn mark(call: &Call, resource: &Resource, options: &DeleteOptions, ol
     if !held {
         return (next, Fate::Gone);
     }
-    if !metadata::is_deleting(old) {
+    if !metadata::is_deleting(old) && pipeline::is_definition(resource) {
+        let now = rfc3339_seconds(call.server.now());
+        crate::custom::doom(&mut next, &now);
+        metadata::set(&mut next, "deletionTimestamp", now);
+    } else if !metadata::is_deleting(old) {
         begin(call, &mut next, 0);
         if resource.is("", "namespaces") {
             metadata::remove(&mut next, "deletionGracePeriodSeconds");

@@ -151,7 +151,8 @@ pub(crate) fn check_list_options(call: &Call, watch: bool) -> Result<(), Status>
     let initial = query.optional_flag("sendInitialEvents");
     let mut errors = Vec::new();
     if watch {
-        watch_errors(matching, initial, &mut errors);
+        let token = query.get("continue").unwrap_or_default();
+        watch_errors(matching, initial, token, &mut errors);
     } else {
         if initial.is_some() {
             let why = "sendInitialEvents is forbidden for list";
@@ -198,18 +199,26 @@ fn list_errors(matching: &str, version: &str, token: &str, errors: &mut Vec<Fiel
     }
 }
 
-fn watch_errors(matching: &str, initial: Option<bool>, errors: &mut Vec<FieldError>) {
+fn watch_errors(matching: &str, initial: Option<bool>, token: &str, errors: &mut Vec<FieldError>) {
     const FIELD: &str = "resourceVersionMatch";
-    match initial {
-        Some(_) if matching != "NotOlderThan" => {
-            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            errors.push(FieldError::forbidden(FIELD, why));
-        }
-        None if !matching.is_empty() => {
-            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            errors.push(FieldError::forbidden(FIELD, why));
-        }
-        _ => {}
+    let is_known = matching == "NotOlderThan";
+    let mut forbid = |why: &str| errors.push(FieldError::forbidden(FIELD, why));
+    if initial.is_some() && !is_known {
+        forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if matching.is_empty() {
+        return;
+    }
+    if initial.is_none() {
+        forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+    }
+    if !token.is_empty() {
+        forbid("resourceVersionMatch is forbidden when continue is provided");
+    }
+    if !is_known {
+        let supported = "supported values: \"NotOlderThan\"";
+        let kind = FieldErrorKind::NotSupported;
+        errors.push(FieldError::new(FIELD, kind, format!("{matching:?}"), supported));
     }
 }
 

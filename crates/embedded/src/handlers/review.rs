@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::field::FieldError;
+use model::time::rfc3339_seconds;
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
@@ -56,9 +57,20 @@ pub(crate) fn handle(call: &Call, target: &Target) -> Result<Answer, Status> {
             if namespace.is_empty() {
                 return Err(Status::bad_request("no namespace on request"));
             }
-            call.server.inner.rbac.rules(&call.user, namespace)
+            let rules = call.server.inner.rbac.rules(&call.user, namespace);
+            // A real server answers with the rules alone.
+            review["metadata"] = json!({});
+            review["spec"] = json!({});
+            rules
         }
-        "selfsubjectreviews" => json!({"userInfo": call.user.to_value()}),
+        "selfsubjectreviews" => {
+            crate::metadata::set(
+                &mut review,
+                "creationTimestamp",
+                rfc3339_seconds(call.server.now()),
+            );
+            json!({"userInfo": call.user.to_value()})
+        }
         "tokenreviews" => token(call, &review),
         other => return Err(Status::not_implemented(other)),
     };

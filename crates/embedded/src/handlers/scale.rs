@@ -89,7 +89,11 @@ pub(crate) async fn handle(call: &Call, target: &Target, verb: &str) -> Result<A
             if media != APPLY {
                 pipeline::track_scale(target, &live, &mut wanted, &writer);
             }
-            Ok((scaled(target, &paths, old, &wanted)?, Vec::new()))
+            let mut new = scaled(target, &paths, old, &wanted)?;
+            if let Some(uid) = metadata::get(&wanted, "uid").filter(|_| verb == "update") {
+                metadata::set(&mut new, "uid", uid.clone());
+            }
+            Ok((new, Vec::new()))
         })
         .await?;
     let object = outcome.shown.into_value(&call.server, &target.resource).await?;

@@ -3,8 +3,10 @@
 use model::time::rfc3339_seconds;
 use serde_json::{Value, json};
 
-use super::read;
+use super::{create, read};
 use crate::answer::Answer;
+use crate::pipeline::{self, Writer};
+use crate::query::WriteOptions;
 use crate::route::Target;
 use crate::service::Call;
 use crate::status::Status;
@@ -16,6 +18,20 @@ const DEFAULT_SECONDS: i64 = 3600;
 pub(crate) fn handle(call: &Call, target: &Target) -> Result<Answer, Status> {
     let account = read::find(call, target)?;
     let mut request = decode::of_kind(call, "authentication.k8s.io", "v1", "TokenRequest")?;
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    let writer = Writer {
+        manager: &create::manager(call, &options),
+        subresource: "token",
+        now: call.server.now(),
+    };
+    if request
+        .pointer("/spec/expirationSeconds")
+        .is_none_or(Value::is_null)
+    {
+        request["spec"]["expirationSeconds"] = DEFAULT_SECONDS.into();
+    }
+    pipeline::track_sent("authentication.k8s.io/v1", "TokenRequest", &mut request, &writer);
+    metadata::set(&mut request, "uid", call.server.new_uid());
     let seconds = request
         .pointer("/spec/expirationSeconds")
         .and_then(Value::as_i64)

@@ -155,7 +155,9 @@ impl Edit<'_> {
 
     fn check_uid(&self, new: &Value, stored: &Stored) -> Result<(), Status> {
         let (resource, given) = (&self.target.resource, metadata::text(new, "uid"));
-        if given.is_empty() || given == &*stored.uid {
+        // A patch has no precondition: the object it makes is invalid.
+        let is_precondition = self.options_kind == "UpdateOptions";
+        if given.is_empty() || given == &*stored.uid || !is_precondition {
             return Ok(());
         }
         let why = format!(

@@ -43,7 +43,8 @@ pub(crate) async fn watch(call: &Call, target: &Target) -> Result<Answer, Status
     };
     let from = match call.query.get("resourceVersion").unwrap_or_default() {
         "" | "0" => None,
-        text => Some(revision(text)?),
+        // A real server forgets to say that this is a bad request.
+        text => Some(revision(text).map_err(Status::unworded)?),
     };
     let initial = call.query.optional_flag("sendInitialEvents");
     let now = Instant::now();
@@ -53,7 +54,10 @@ pub(crate) async fn watch(call: &Call, target: &Target) -> Result<Answer, Status
         resource: target.resource.clone(),
         selection,
         form,
-        include: show::include_object(call).to_owned(),
+        include: match form {
+            Form::Table => show::include_object(call)?.to_owned(),
+            _ => String::new(),
+        },
         head_sent: false,
         cursor: 0,
         ready: VecDeque::new(),

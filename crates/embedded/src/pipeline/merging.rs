@@ -87,29 +87,43 @@ pub(crate) fn apply_scale(
 }
 
 fn with_scale_writer<T>(writer: &Writer<'_>, run: impl FnOnce(&ssa::Writer<'_>) -> T) -> Option<T> {
+    with_kind_writer("autoscaling/v1", "Scale", writer, run)
+}
+
+/// Records who sent an object of a built-in kind that is answered, not stored.
+pub(crate) fn track_sent(api_version: &str, kind: &str, sent: &mut Value, writer: &Writer<'_>) {
+    let list = with_kind_writer(api_version, kind, writer, |w| ssa::update(&Value::Null, sent, w));
+    ssa::set_managed_fields(sent, list.flatten());
+}
+
+fn with_kind_writer<T>(
+    api_version: &str,
+    kind: &str,
+    writer: &Writer<'_>,
+    run: impl FnOnce(&ssa::Writer<'_>) -> T,
+) -> Option<T> {
     let table = &apischema::builtin().table;
+    let (group, version) = split_group_version(api_version);
     let ty = table.kind(&GroupVersionKind {
-        group: "autoscaling".to_owned(),
-        version: "v1".to_owned(),
-        kind: "Scale".to_owned(),
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
     })?;
-    let zero = ssa::zero(table, ty, SCALE, "Scale");
+    let zero = ssa::zero(table, ty, api_version, kind);
     Some(run(&ssa::Writer {
         manager: writer.manager,
-        api_version: SCALE,
-        kind: "Scale",
+        api_version,
+        kind,
         subresource: writer.subresource,
         now: writer.now,
         versions: &OneVersion {
-            api_version: SCALE,
+            api_version,
             schema: ssa::Schema::builtin(table, ty),
         },
         filter: &FieldFilter::Everything,
         zero: &zero,
     }))
 }
-
-const SCALE: &str = "autoscaling/v1";
 
 /// The old state, if only the times of managedFields differ: then nothing was written.
 pub(crate) fn is_noop(old: &Value, new: &Value) -> bool {
@@ -190,6 +204,7 @@ fn filter(resource: &Resource, subresource: &str) -> FieldFilter {
             &["metadata", "ownerReferences"],
         ]),
         ("status", "deployments") => except(&[&["spec"], &["metadata", "labels"]]),
+        ("finalize", "namespaces") => except(&[&["status"]]),
         ("status", _) if resource.custom.is_some() => except(&[&["metadata"], &["spec"]]),
         ("status", _) => except(&[&["spec"]]),
         ("", _) if resource.subresource("status").is_some() => except(&[&["status"]]),

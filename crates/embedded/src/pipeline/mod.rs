@@ -17,9 +17,11 @@ use crate::status::Status;
 pub(crate) use convert::{as_if_stored, from_storage, to_storage};
 pub(crate) use merging::{
     Writer, apply, apply_scale, is_noop, json_patch, lay_over, merge_patch, parse_merge_patch,
-    strategic_patch, track_scale, track_update,
+    strategic_patch, track_scale, track_sent, track_update,
 };
-pub(crate) use strategy::{creates_on_update, finalizers_of_deletion, may_vanish, updates_unconditionally};
+pub(crate) use strategy::{
+    creates_on_update, finalizers_of_deletion, is_definition, may_vanish, updates_unconditionally,
+};
 
 /// The schema of what a resource serves.
 pub(crate) struct Schema<'a> {
@@ -218,6 +220,14 @@ pub(crate) fn validate_update(
             }
             errors
         }
+    }
+}
+
+/// Warnings about an object as it was sent.
+pub(crate) fn early_warnings(resource: &Resource, object: &Value) -> Vec<String> {
+    match resource.custom {
+        Some(_) => Vec::new(),
+        None => warnings::before_create(&reference(resource, ""), object),
     }
 }
 

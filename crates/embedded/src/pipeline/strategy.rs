@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::catalog::{Resource, StorageKey};
+use crate::catalog::Resource;
 use crate::custom::CLEANUP;
 use crate::metadata;
 use crate::route::Target;
-use crate::service::Call;
 
 /// Kinds that an update creates where they are absent; of services even one of the status.
 pub(crate) fn creates_on_update(target: &Target) -> bool {
@@ -76,22 +75,12 @@ pub(crate) fn prepare_namespace(resource: &Resource, value: &mut Value) {
 
 /// The finalizers an object has from its deletion on: a definition waits for the objects of its kind.
 pub(crate) fn finalizers_of_deletion(
-    call: &Call,
     resource: &Resource,
     object: &Value,
     mut finalizers: Vec<String>,
 ) -> Vec<String> {
-    if !resource.is("apiextensions.k8s.io", "customresourcedefinitions") || metadata::is_deleting(object) {
-        return finalizers;
-    }
-    let text = |pointer: &str| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let table = StorageKey::new(text("/spec/group"), text("/spec/names/plural"));
-    if call.store().count(&table, "") > 0 && !finalizers.iter().any(|f| f == CLEANUP) {
+    let begins = is_definition(resource) && !metadata::is_deleting(object);
+    if begins && !finalizers.iter().any(|f| f == CLEANUP) {
         finalizers.push(CLEANUP.to_owned());
     }
     finalizers

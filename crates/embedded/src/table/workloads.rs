@@ -245,9 +245,6 @@ fn autoscaler(row: &Row<'_>) -> Vec<Value> {
             last.push_str(&format!(" + {more} more..."));
         }
     }
-    if let Some(percent) = row.at("/spec/targetCPUUtilizationPercentage").as_i64() {
-        targets.push(format!("cpu: {UNKNOWN}/{percent}%"));
-    }
     let minimum = row
         .at("/spec/minReplicas")
         .as_i64()

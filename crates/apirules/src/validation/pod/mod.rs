@@ -1,4 +1,5 @@
 //! Pods: what may be created, and what may change in a running one.
+mod apparmor;
 mod containers;
 mod difference;
 mod env;
@@ -19,11 +20,12 @@ mod windows;
 
 use serde_json::Value;
 
+pub(crate) use apparmor::{ANNOTATION as APPARMOR_ANNOTATION, deprecated as deprecated_apparmor};
 pub(crate) use difference::{internal_json, same_internal};
 pub(crate) use prepare::{prepare_create, prepare_update, qos_class, spec_changed};
 pub(crate) use probes::validate_port;
 pub(crate) use resize::validate_resize;
-pub(crate) use spec::validate_spec;
+pub(crate) use spec::{validate_ip, validate_spec};
 pub(crate) use status::validate_status_update;
 pub(crate) use subresources::{validate_binding, validate_ephemeral_update};
 pub(crate) use update::validate_update;
@@ -93,7 +95,6 @@ fn validate_meta_and_spec(pod: &Value, errors: &mut Errors) {
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 fn validate_annotations(pod: &Value, errors: &mut Errors) {
     let annotations = pod.at("metadata").at("annotations");
@@ -119,7 +120,7 @@ fn validate_annotation_updates(new: &Value, old: &Value, errors: &mut Errors) {
         new.at("metadata").at("annotations"),
         old.at("metadata").at("annotations"),
     );
-    let guarded = |key: &str| key == MIRROR || key.starts_with(APPARMOR);
+    let guarded = |key: &str| key == MIRROR || key.starts_with(apparmor::ANNOTATION);
     let what = |key: &str| {
         if key == MIRROR {
             "mirror pod annotation"

@@ -10,6 +10,7 @@ use crate::read::{Read, copy_field};
 
 pub(crate) fn prepare_create(pod: &mut Value, now: Timestamp) {
     drop_disabled(pod);
+    super::apparmor::from_annotations(pod);
     let class = computed_qos(pod.at("spec"));
     let mut status = json!({"phase": "Pending", "qosClass": class});
     if !pod.at("spec").list("schedulingGates").is_empty() {

@@ -14,7 +14,8 @@ pub(crate) fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
     validate_meta_and_spec(new, errors);
     let only = |text: &str, errors: &mut Errors| {
         errors.0.clear();
-        errors.forbidden(&Path::new("<nil>"), text);
+        // How a real server writes a path of one empty name.
+        errors.forbidden(&Path::new("[]"), text);
     };
     if old.at("metadata").at("annotations").has(MIRROR) {
         return only("static pods cannot be resized", errors);

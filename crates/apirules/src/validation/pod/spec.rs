@@ -234,7 +234,7 @@ fn validate_dns(spec: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-pub(super) fn validate_ip(text: &str, path: &Path, errors: &mut Errors) {
+pub(crate) fn validate_ip(text: &str, path: &Path, errors: &mut Errors) {
     if text.parse::<std::net::IpAddr>().is_err() {
         errors.invalid(
             path,
