@@ -7,7 +7,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use model::pod::PodView;
 use model::sidecarset::keys;
 use model::time::{Clock as _, rfc3339_seconds};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ pub const AGENT: &str = "bare-client";
 /// A pod's requests, ready to be sent.
 pub struct Prepared {
     path: String,
-    upgrade: Value,
-    condition: Option<Value>,
+    upgrade: String,
+    condition: Option<String>,
 }
 
 /// What the operator would send to bring all pods to the SidecarSet's present state. `condition` adds the second
@@ -66,8 +66,9 @@ pub async fn prepare(fleet: &Fleet, condition: bool) -> Result<Vec<Prepared>, Be
     Ok(all
         .map(|upgrade| Prepared {
             path: PODS.path(Some(NAMESPACE), Some(&upgrade.name), None),
-            condition: condition
-                .then(|| json!({"metadata": {"uid": upgrade.uid}, "status": {"conditions": [status]}})),
+            condition: condition.then(|| {
+                json!({"metadata": {"uid": upgrade.uid}, "status": {"conditions": [status]}}).to_string()
+            }),
             upgrade: upgrade.patch,
         })
         .collect())
@@ -98,13 +99,13 @@ pub async fn send(kubeconfig: &Path, all: Vec<Prepared>, in_flight: usize) -> Re
         .await
 }
 
-async fn patch(client: &kube::Client, path: &str, kind: &str, body: &Value) -> Result<(), BenchError> {
+async fn patch(client: &kube::Client, path: &str, kind: &str, body: &str) -> Result<(), BenchError> {
     let failed = |e: &dyn std::fmt::Display| BenchError::Setup(format!("bare client: {path}: {e}"));
     let request = http::Request::patch(path)
         .header("user-agent", AGENT)
         .header("accept", "application/json")
         .header("content-type", kind)
-        .body(Body::from(body.to_string().into_bytes()))
+        .body(Body::from(body.as_bytes().to_vec()))
         .map_err(|e| failed(&e))?;
     let answer = client.send(request).await.map_err(|e| failed(&e))?;
     let status = answer.status();

@@ -51,11 +51,11 @@ pub(super) fn operations_hold(patch: &Value, found: &Value) -> bool {
 }
 
 /// Whether sending a patch twice does what sending it once does, or is refused the second time.
-pub(super) fn may_repeat(kind: &PatchKind, body: &Value) -> bool {
+pub(super) fn may_repeat(kind: &PatchKind, body: &[u8]) -> bool {
     if !matches!(kind, PatchKind::Json) {
         return true;
     }
-    let Some(operations) = body.as_array() else {
+    let Ok(Value::Array(operations)) = serde_json::from_slice(body) else {
         return false;
     };
     let pinned =

@@ -82,7 +82,14 @@ pub(super) async fn send(door: &Door, pods: &Cache<Pod>, action: &Action) -> (Ob
             let namespace = Some(mark.namespace.as_str());
             let kind = PatchKind::Strategic;
             let answer = door
-                .patch_as(&PODS, namespace, &mark.name, kind, &mark.patch, Some("status"))
+                .patch_text_as(
+                    &PODS,
+                    namespace,
+                    &mark.name,
+                    kind,
+                    mark.patch.clone(),
+                    Some("status"),
+                )
                 .await;
             (key, answer)
         }
@@ -108,17 +115,10 @@ pub(super) async fn send(door: &Door, pods: &Cache<Pod>, action: &Action) -> (Ob
 
 async fn upgrade_pod(door: &Door, upgrade: &PodUpgrade) -> Result<WriteReceipt, ApiError> {
     let (namespace, name) = (Some(upgrade.namespace.as_str()), upgrade.name.as_str());
-    let with = |more: Vec<Value>| {
-        let mut patch = upgrade.patch.clone();
-        if let Some(operations) = patch.as_array_mut() {
-            operations.extend(more);
-        }
-        patch
-    };
     if let Some(operations) = unread(&upgrade.metadata) {
-        let patch = with(operations);
+        let patch = extended(&upgrade.patch, &operations);
         let sent = door
-            .patch_as(&PODS, namespace, name, PatchKind::Json, &patch, None)
+            .patch_text_as(&PODS, namespace, name, PatchKind::Json, patch, None)
             .await;
         match sent {
             Err(error) if error.code == 422 && !upgrade.metadata.is_empty() => {}
@@ -128,9 +128,26 @@ async fn upgrade_pod(door: &Door, upgrade: &PodUpgrade) -> Result<WriteReceipt, 
     // Other annotations are not watched: they are read where they must be merged with.
     let pod = door.get(&PODS, namespace, name).await?;
     let there = pod["metadata"]["annotations"].as_object().cloned();
-    let patch = with(merged(&upgrade.metadata, there.unwrap_or_default()));
-    door.patch_as(&PODS, namespace, name, PatchKind::Json, &patch, None)
+    let patch = extended(
+        &upgrade.patch,
+        &merged(&upgrade.metadata, there.unwrap_or_default()),
+    );
+    door.patch_text_as(&PODS, namespace, name, PatchKind::Json, patch, None)
         .await
+}
+
+/// A JSON patch with more operations at its end.
+fn extended(patch: &str, more: &[Value]) -> String {
+    let mut text = patch.to_owned();
+    for operation in more {
+        // A patch of a pod is never empty: it is bound to the pod's uid.
+        let end = text.pop();
+        debug_assert_eq!(end, Some(']'), "{patch}");
+        text.push(',');
+        text.push_str(&operation.to_string());
+        text.push(']');
+    }
+    text
 }
 
 /// The operations that do it without a look at the pod, if they apply: what is to be retained was put there by
@@ -226,6 +243,18 @@ mod tests {
             annotations: [(key.to_owned(), value.to_owned())].into(),
             patch_policy: policy.to_owned(),
         }
+    }
+
+    #[test]
+    fn what_patch_pod_metadata_adds_comes_after_what_was_decided() {
+        let decided = json!([{"op": "test", "path": "/metadata/uid", "value": "]"}]);
+        assert_eq!(extended(&decided.to_string(), &[]), decided.to_string());
+        let more = [
+            json!({"op": "add", "path": "/a", "value": "1"}),
+            json!({"op": "add", "path": "/b", "value": "2"}),
+        ];
+        let whole: Value = serde_json::from_str(&extended(&decided.to_string(), &more)).unwrap_or_default();
+        assert_eq!(whole, json!([decided[0], more[0], more[1]]));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use model::sidecarset::{PatchPodMetadata, keys};
 use model::time::{Timestamp, rfc3339_seconds};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// An image that changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +29,11 @@ pub struct PodUpgrade {
     pub name: String,
     pub uid: String,
     pub images: Vec<ImageChange>,
-    /// JSON patch of the pod.
-    pub patch: Value,
+    /// JSON patch of the pod. As text: it waits for its turn beside a thousand others, and its tree is seven times as
+    /// large.
+    pub patch: String,
     /// patchPodMetadata entries that need the pod's other annotations to be read first.
-    pub metadata: Vec<PatchPodMetadata>,
+    pub metadata: Arc<[PatchPodMetadata]>,
 }
 
 /// Writes the pod's SidecarSetUpgradable condition.
@@ -41,8 +43,8 @@ pub struct StatusPatch {
     pub name: String,
     pub uid: String,
     pub upgradable: bool,
-    /// Strategic merge patch of the status subresource.
-    pub patch: Value,
+    /// Strategic merge patch of the status subresource, as text.
+    pub patch: String,
 }
 
 pub(super) fn upgrade(plan: &Plan, hash: &str, facts: &PodFacts, now: Timestamp) -> PodUpgrade {
@@ -95,7 +97,7 @@ pub(super) fn upgrade(plan: &Plan, hash: &str, facts: &PodFacts, now: Timestamp)
         name: pod.name.to_string(),
         uid: pod.uid.to_string(),
         images,
-        patch: Value::Array(operations),
+        patch: Value::Array(operations).to_string(),
         metadata: plan.metadata.clone(),
     }
 }
@@ -180,6 +182,6 @@ pub(super) fn mark(plan: &Plan, facts: &PodFacts, upgradable: bool, now: Timesta
         name: pod.name.to_string(),
         uid: pod.uid.to_string(),
         upgradable,
-        patch: json!({"metadata": {"uid": &*pod.uid}, "status": {"conditions": [condition]}}),
+        patch: json!({"metadata": {"uid": &*pod.uid}, "status": {"conditions": [condition]}}).to_string(),
     })
 }

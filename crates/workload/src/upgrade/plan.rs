@@ -4,6 +4,7 @@ use model::selector::{LabelSelector, Selector};
 use model::sidecarset::{IntOrPercent, SidecarSet, keys};
 use model::time::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const DEFAULT_DEADLINE_SECONDS: i64 = 600;
 
@@ -47,7 +48,7 @@ pub struct Plan {
     pub(super) failure_threshold: Option<IntOrPercent>,
     pub(super) failures_forgiven: Option<Timestamp>,
     pub(super) counts_all_unavailable: bool,
-    pub(super) metadata: Vec<model::sidecarset::PatchPodMetadata>,
+    pub(super) metadata: Arc<[model::sidecarset::PatchPodMetadata]>,
 }
 
 /// A container that pods got from the SidecarSet.
@@ -135,7 +136,7 @@ impl Plan {
             failures_forgiven: annotation(FAILURES_FORGIVEN).and_then(|t| t.parse().ok()),
             counts_all_unavailable: annotation(UNAVAILABLE_COUNTS)
                 .is_some_and(|v| v.eq_ignore_ascii_case("all")),
-            metadata: spec.patch_pod_metadata.clone(),
+            metadata: spec.patch_pod_metadata.clone().into(),
             name: name.clone(),
         })
     }

@@ -318,7 +318,7 @@ fn the_patch_is_bound_to_what_it_replaces() {
     let Action::Upgrade(upgrade) = &decision.actions[0] else {
         panic!("{decision:?}")
     };
-    let operations = upgrade.patch.as_array().unwrap();
+    let operations: Vec<serde_json::Value> = serde_json::from_str(&upgrade.patch).unwrap();
     let find = |op: &str, path: &str| {
         let found = operations.iter().find(|o| o["op"] == op && o["path"] == path);
         found.map(|o| o["value"].clone())

@@ -163,7 +163,8 @@ impl Fleet {
             container.image = change.to.as_str().into();
         }
         pod.generation += i64::from(!upgrade.images.is_empty());
-        for operation in upgrade.patch.as_array().unwrap() {
+        let operations: Vec<Value> = serde_json::from_str(&upgrade.patch).unwrap();
+        for operation in operations {
             let path = operation["path"].as_str().unwrap();
             if let Some(key) = path
                 .strip_prefix("/metadata/annotations/")
