@@ -22,7 +22,7 @@ pub const AGENT: &str = "bare-client";
 /// A pod's requests, ready to be sent.
 pub struct Prepared {
     path: String,
-    upgrade: String,
+    upgrade: Box<str>,
     condition: Option<String>,
 }
 
@@ -53,6 +53,7 @@ pub async fn prepare(fleet: &Fleet, condition: bool) -> Result<Vec<Prepared>, Be
         not_injected: Vec::new(),
         changes: &BTreeMap::new(),
         room: usize::MAX,
+        doubt: None,
     };
     let all = decide(&snapshot, now)
         .actions

@@ -84,6 +84,7 @@ fn measure(count: usize, case: &str, strategy: &Value, report: &mut Report) -> R
                 not_injected: vec![],
                 changes: &changes,
                 room: ROOM,
+                doubt: None,
             };
             std::hint::black_box(decide(&snapshot, now));
             began.elapsed()

@@ -63,7 +63,7 @@ impl Options {
             clocks: Clocks::system(),
             seed: None,
             status_every: Duration::from_secs(1),
-            writes_in_flight: 256,
+            writes_in_flight: 160,
         }
     }
 

@@ -87,7 +87,7 @@ pub(super) async fn send(door: &Door, pods: &Cache<Pod>, action: &Action) -> (Ob
                     namespace,
                     &mark.name,
                     kind,
-                    mark.patch.clone(),
+                    mark.patch.clone().into(),
                     Some("status"),
                 )
                 .await;

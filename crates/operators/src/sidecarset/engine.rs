@@ -34,7 +34,7 @@ use workload::upgrade::{Action, Doubt};
 /// While writes are awaited, they are looked for at least so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Writes decided and not sent yet, at most: what is decided later is decided on newer facts.
-const WRITES_AHEAD: usize = 1024;
+const WRITES_AHEAD: usize = 512;
 /// With more than this many still to send there is nothing to decide but what status says.
 const PLENTY: usize = WRITES_AHEAD / 2;
 /// A decision that took longer is followed by a rest of some times its length, in which changes gather.

@@ -29,9 +29,9 @@ pub struct PodUpgrade {
     pub name: String,
     pub uid: String,
     pub images: Vec<ImageChange>,
-    /// JSON patch of the pod. As text: it waits for its turn beside a thousand others, and its tree is seven times as
+    /// JSON patch of the pod. As text: it waits for its turn beside hundreds of others, and its tree is seven times as
     /// large.
-    pub patch: String,
+    pub patch: Box<str>,
     /// patchPodMetadata entries that need the pod's other annotations to be read first.
     pub metadata: Arc<[PatchPodMetadata]>,
 }
@@ -44,7 +44,7 @@ pub struct StatusPatch {
     pub uid: String,
     pub upgradable: bool,
     /// Strategic merge patch of the status subresource, as text.
-    pub patch: String,
+    pub patch: Box<str>,
 }
 
 pub(super) fn upgrade(plan: &Plan, hash: &str, facts: &PodFacts, now: Timestamp) -> PodUpgrade {
@@ -97,7 +97,7 @@ pub(super) fn upgrade(plan: &Plan, hash: &str, facts: &PodFacts, now: Timestamp)
         name: pod.name.to_string(),
         uid: pod.uid.to_string(),
         images,
-        patch: Value::Array(operations).to_string(),
+        patch: Value::Array(operations).to_string().into(),
         metadata: plan.metadata.clone(),
     }
 }
@@ -182,6 +182,8 @@ pub(super) fn mark(plan: &Plan, facts: &PodFacts, upgradable: bool, now: Timesta
         name: pod.name.to_string(),
         uid: pod.uid.to_string(),
         upgradable,
-        patch: json!({"metadata": {"uid": &*pod.uid}, "status": {"conditions": [condition]}}).to_string(),
+        patch: json!({"metadata": {"uid": &*pod.uid}, "status": {"conditions": [condition]}})
+            .to_string()
+            .into(),
     })
 }
