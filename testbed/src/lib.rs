@@ -9,11 +9,13 @@ mod images;
 mod nodes;
 mod pki;
 mod process;
+mod prometheus;
 mod toolchain;
 
 pub use bed::{Bed, BedOptions, NodesUnavailable};
 pub use control_plane::{ApiServer, ApiServerOptions};
 pub use images::ImageSpec;
+pub use prometheus::Prometheus;
 pub use toolchain::{Binaries, DEFAULT_VERSION, Module, cache_dir, parse_version};
 
 use std::path::PathBuf;

@@ -37,6 +37,7 @@ pub struct Metrics {
     panics: Family<SetLabels, Counter>,
     admission_seconds: Seconds<PathLabels>,
     reviews: Family<ReviewLabels, Counter>,
+    leading: Gauge,
     epoch: Gauge,
     age: Family<CacheLabels, Gauge>,
 }
@@ -78,7 +79,12 @@ impl Metrics {
             panics: registered(r, "sidecarset_panics", "Decisions that panicked"),
             admission_seconds: timed(r, "admission_seconds", "Time to answer a review"),
             reviews: registered(r, "admission_reviews", "Reviews by what they came to"),
-            epoch: registered(r, "leader_epoch", "Epoch of this process' leadership; 0 without"),
+            leading: registered(r, "leading", "1 while this process leads, 0 otherwise"),
+            epoch: registered(
+                r,
+                "leader_epoch",
+                "Epoch in which this process led last; the first is 0",
+            ),
             age: registered(r, "cache_age_seconds", "Time since a watch last heard the server"),
             registry,
         }
@@ -177,6 +183,11 @@ impl Metrics {
 
     pub(crate) fn leads(&self, epoch: u64) {
         self.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+        self.leading.set(1);
+    }
+
+    pub(crate) fn leads_no_more(&self) {
+        self.leading.set(0);
     }
 
     pub(crate) fn cache_age(&self, cache: &str, age: Duration) {

@@ -263,7 +263,7 @@ impl Operator {
                 }
             }
         }
-        self.metrics.leads(0);
+        self.metrics.leads_no_more();
     }
 
     /// Told to stop, or to stand by.

@@ -1,7 +1,8 @@
-//! Traces of a real `tidegate operator` on a real API server, as a collector receives them (OTLP over HTTP).
+//! A real `tidegate operator` on a real API server, as a collector of traces and a real Prometheus see it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::convert::Infallible;
+mod collector;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,16 +10,11 @@ use std::time::Duration;
 
 use cluster::resource::{PODS, SERVICE_ACCOUNTS, SIDECAR_SETS};
 use cluster::{Door, DoorOptions, PatchKind};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
+use collector::{attribute, collect, hex, next};
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
 use serde_json::json;
-use testbed::{ApiServer, ApiServerOptions};
-use tokio::sync::mpsc;
+use testbed::{ApiServer, ApiServerOptions, Prometheus};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -27,14 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const NAMESPACE: &str = "default";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pods_creation_and_its_upgrade_are_traced_from_the_client_to_the_write() {
+async fn a_pods_creation_and_its_upgrade_are_seen_by_a_collector_of_traces_and_by_prometheus() {
     let dir = std::env::temp_dir().join(format!("tidegate-traces-{}", std::process::id()));
     let server = api_server(&dir);
     let (collector, mut spans) = collect().await;
     let door = Door::from_kubeconfig(Some(&server.kubeconfig()), DoorOptions::default())
         .await
         .unwrap();
-    let mut operator = operator(&server.kubeconfig(), collector);
+    let metrics = free();
+    let operator = Operator::start(&server.kubeconfig(), collector, metrics);
+    let prometheus = tokio::task::block_in_place(|| Prometheus::start(&dir.join("prometheus"), metrics));
     let simulation = sim::Options {
         controllers: false,
         ..sim::Options::default()
@@ -73,9 +71,13 @@ async fn a_pods_creation_and_its_upgrade_are_traced_from_the_client_to_the_write
     assert_eq!(attribute(&decision, "sidecarset"), "traced");
     assert_eq!(decision.trace_id, write.trace_id);
 
+    match prometheus {
+        Ok(prometheus) => tokio::task::block_in_place(|| counted(&prometheus)),
+        Err(why) => println!("not tested: a real Prometheus ({why})"),
+    }
+
     simulation.abort();
-    operator.kill().unwrap();
-    operator.wait().unwrap();
+    drop(operator);
     drop(server);
     std::fs::remove_dir_all(&dir).ok();
 }
@@ -96,21 +98,86 @@ fn api_server(dir: &Path) -> ApiServer {
     tokio::task::block_in_place(|| ApiServer::start(&options)).unwrap()
 }
 
-fn operator(kubeconfig: &Path, collector: SocketAddr) -> Child {
-    let free = || {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.local_addr().unwrap()
-    };
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .arg("operator")
-        .arg(format!("--kubeconfig={}", kubeconfig.display()))
-        .arg(format!("--listen={}", free()))
-        .arg(format!("--metrics={}", free()))
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"))
-        .env("OTEL_BSP_SCHEDULE_DELAY", "100")
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+/// What docs/observability.md says can be asked.
+fn counted(prometheus: &Prometheus) {
+    let label = r#"sidecarset="traced""#;
+    for (what, expression) in [
+        ("the target is up", "up == 1".to_owned()),
+        (
+            "the pod was injected",
+            format!(
+                r#"tidegate_sidecarset_operations_total{{{label},operation="inject",result="success"}} >= 1"#
+            ),
+        ),
+        (
+            "one pod was upgraded",
+            format!(r#"tidegate_sidecarset_pods_touched_total{{{label},operation="upgrade"}} == 1"#),
+        ),
+        (
+            "the pod is counted as updated and ready",
+            format!(r#"tidegate_sidecarset_pods{{{label},state="updated-ready"}} == 1"#),
+        ),
+        (
+            "nothing waits",
+            format!("sum(tidegate_sidecarset_waiting_pods{{{label}}}) == 0"),
+        ),
+        (
+            "reviews took less than a second",
+            "histogram_quantile(0.99, sum by (le) (tidegate_admission_seconds_bucket)) < 1".to_owned(),
+        ),
+        (
+            "there is a write rate",
+            r#"sum(rate(tidegate_api_requests_total{verb=~"create|update|patch|delete"}[1m])) > 0"#
+                .to_owned(),
+        ),
+        (
+            "caches hear of the server",
+            "max(tidegate_cache_age_seconds) < 60".to_owned(),
+        ),
+        (
+            "it leads",
+            "tidegate_leading == 1 and tidegate_leader_epoch == 0".to_owned(),
+        ),
+    ] {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while prometheus.query(&expression).unwrap().is_empty() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{what}: {expression} has no sample among {:?}",
+                prometheus.query(r#"{__name__=~"tidegate_sidecarset_.*(pods|total)"}"#)
+            );
+            std::thread::sleep(Duration::from_millis(250));
+        }
+    }
+}
+
+fn free() -> SocketAddr {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+struct Operator(Child);
+
+impl Operator {
+    fn start(kubeconfig: &Path, collector: SocketAddr, metrics: SocketAddr) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .arg("operator")
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!("--listen={}", free()))
+            .arg(format!("--metrics={metrics}"))
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"))
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+            .stdout(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 /// Until the operator has installed what it needs, there is no such kind.
@@ -140,7 +207,8 @@ async fn create_traced(door: &Door) -> String {
     );
     let pod = json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "traced", "labels": {"app": "traced"}},
-        "spec": {"containers": [{"name": "main", "image": "main:v1"}]}});
+        // Nobody here takes the taint off that an API server gives a new node.
+        "spec": {"tolerations": [{"operator": "Exists"}], "containers": [{"name": "main", "image": "main:v1"}]}});
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let span = tracing::info_span!("client");
@@ -158,65 +226,4 @@ async fn create_traced(door: &Door) -> String {
         door.delete(&PODS, Some(NAMESPACE), "traced", &now).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// A collector: answers exports, and hands on what was in them.
-async fn collect() -> (SocketAddr, mpsc::UnboundedReceiver<Span>) {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (sender, spans) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let sender = sender.clone();
-            let service = hyper::service::service_fn(move |request| receive(request, sender.clone()));
-            let io = hyper_util::rt::TokioIo::new(stream);
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
-        }
-    });
-    (address, spans)
-}
-
-async fn receive(
-    request: Request<Incoming>,
-    sender: mpsc::UnboundedSender<Span>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    assert_eq!(request.uri().path(), "/v1/traces");
-    let body = request.into_body().collect().await.unwrap().to_bytes();
-    let export = ExportTraceServiceRequest::decode(body).unwrap();
-    for resource in export.resource_spans {
-        let attributes = resource.resource.unwrap().attributes;
-        assert!(
-            attributes.iter().any(|a| a.key == "service.name"),
-            "{attributes:?}"
-        );
-        for span in resource.scope_spans.into_iter().flat_map(|s| s.spans) {
-            sender.send(span).ok();
-        }
-    }
-    Ok(Response::new(Full::default()))
-}
-
-async fn next(spans: &mut mpsc::UnboundedReceiver<Span>, wanted: impl Fn(&Span) -> bool) -> Span {
-    let found = async {
-        loop {
-            let span = spans.recv().await.expect("the collector runs");
-            if wanted(&span) {
-                return span;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, found).await.expect("such a span")
-}
-
-fn attribute(span: &Span, key: &str) -> String {
-    use opentelemetry_proto::tonic::common::v1::any_value::Value;
-    let found = span.attributes.iter().find(|a| a.key == key);
-    match found.and_then(|a| a.value.clone()).and_then(|v| v.value) {
-        Some(Value::StringValue(text)) => text,
-        other => format!("{other:?}"),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
