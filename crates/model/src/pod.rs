@@ -45,8 +45,9 @@ pub struct PodView {
     pub ready: Option<ReadyCondition>,
     /// Condition `SidecarSetUpgradable`.
     pub upgradable: Option<UpgradableCondition>,
-    pub containers: Box<[ContainerView]>,
-    pub init_containers: Box<[ContainerView]>,
+    /// Shared, as labels are: pods of one template have the same.
+    pub containers: Arc<[ContainerView]>,
+    pub init_containers: Arc<[ContainerView]>,
     pub container_statuses: Box<[ContainerStatusView]>,
     pub init_container_statuses: Box<[ContainerStatusView]>,
 }
@@ -80,7 +81,7 @@ impl PodView {
         self.init_container_statuses.iter().find(|c| &*c.name == name)
     }
 
-    /// Bytes this view owns beside its own size; interned text is not counted, because it is shared.
+    /// Bytes this view owns beside its own size; what is interned is not counted, because it is shared.
     pub fn owned_bytes(&self) -> usize {
         let statuses = self
             .container_statuses
@@ -89,16 +90,14 @@ impl PodView {
         self.name.len()
             + self.uid.len()
             + self.resource_version.len()
-            + self.labels.owned_bytes()
             + self.annotations.owned_bytes()
-            + (self.containers.len() + self.init_containers.len()) * size_of::<ContainerView>()
             + statuses.map(ContainerStatusView::owned_bytes).sum::<usize>()
             + self.upgradable.as_ref().map_or(0, |c| c.message.len())
     }
 }
 
 /// A container of `spec.containers` or `spec.initContainers`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContainerView {
     pub name: Arc<str>,
     pub image: Arc<str>,
@@ -179,7 +178,7 @@ pub enum RestartPolicy {
 
 /// A small sorted map of text with interned keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TextMap(Box<[(Arc<str>, Arc<str>)]>);
+pub struct TextMap(Arc<[(Arc<str>, Arc<str>)]>);
 
 impl TextMap {
     pub fn get(&self, key: &str) -> Option<&str> {
@@ -200,7 +199,7 @@ impl TextMap {
     }
 
     fn owned_bytes(&self) -> usize {
-        // Values of annotations are a pod's own; label values are shared, yet counted to stay on the safe side.
+        // Many values are shared, yet counted to stay on the safe side.
         self.0.iter().map(|(_, v)| 32 + v.len()).sum()
     }
 }
@@ -215,7 +214,7 @@ impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for TextMap {
                 Err(at) => entries.insert(at, (intern(k.as_ref()), Arc::from(v.as_ref()))),
             }
         }
-        Self(entries.into_boxed_slice())
+        Self(entries.into())
     }
 }
 

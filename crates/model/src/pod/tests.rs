@@ -65,6 +65,23 @@ fn a_typical_pod_takes_less_than_one_and_a_half_kibibytes() {
 }
 
 #[test]
+fn pods_of_one_template_share_their_containers_and_labels_and_what_is_ours_is_their_own() {
+    let mut other = typical();
+    other["metadata"]["name"] = json!("web-7d4b9c6f5-fghij");
+    let (a, b) = (view(typical()), view(other.clone()));
+    assert!(Arc::ptr_eq(&a.containers, &b.containers));
+    assert!(Arc::ptr_eq(&a.labels.0, &b.labels.0));
+    assert!(Arc::ptr_eq(&a.annotations.0, &b.annotations.0));
+    other["spec"]["containers"][0]["image"] = json!("app:v2");
+    other["metadata"]["annotations"]["tidegate.dev/own"] = json!("1");
+    let c = view(other);
+    assert_eq!(&*c.container("app").unwrap().image, "app:v2");
+    assert_eq!(&*a.container("app").unwrap().image, "app:v1");
+    assert!(!Arc::ptr_eq(&a.annotations.0, &c.annotations.0));
+    assert_eq!(c.annotations.get("tidegate.dev/own"), Some("1"));
+}
+
+#[test]
 fn null_counts_as_absent_everywhere() {
     let pod = view(
         json!({"metadata": {"name": null, "labels": null, "annotations": {"kruise.io/x": null}},

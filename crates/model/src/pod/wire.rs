@@ -1,4 +1,5 @@
 //! The pod's JSON as far as a view needs it; `null` counts as absent everywhere, as in Go.
+use super::intern::{intern_containers, intern_pairs};
 use super::{
     ConditionStatus, ContainerStatusView, ContainerView, KEPT_ANNOTATION_PREFIXES, PodPhase, PodView,
     ReadyCondition, RestartPolicy, TextMap, UpgradableCondition, Waiting, intern,
@@ -178,8 +179,8 @@ impl From<Pod> for PodView {
             phase: phase(&status.phase),
             ready,
             upgradable,
-            containers: spec.containers.into_iter().map(container).collect(),
-            init_containers: spec.init_containers.into_iter().map(container).collect(),
+            containers: containers(spec.containers),
+            init_containers: containers(spec.init_containers),
             container_statuses: status
                 .container_statuses
                 .into_iter()
@@ -192,6 +193,11 @@ impl From<Pod> for PodView {
                 .collect(),
         }
     }
+}
+
+fn containers(all: Vec<Container>) -> Arc<[ContainerView]> {
+    let all: Vec<ContainerView> = all.into_iter().map(container).collect();
+    intern_containers(&all)
 }
 
 fn container(c: Container) -> ContainerView {
@@ -268,7 +274,7 @@ fn shared<'de, D: Deserializer<'de>>(input: D) -> Result<Arc<str>, D::Error> {
 fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<TextMap, D::Error> {
     input.deserialize_any(Pairs {
         keeps: |_| true,
-        value: |_, value| intern(value),
+        is_own: |_| false,
     })
 }
 
@@ -276,17 +282,15 @@ fn kept_annotations<'de, D: Deserializer<'de>>(input: D) -> Result<TextMap, D::E
     let keeps = |key: &str| KEPT_ANNOTATION_PREFIXES.iter().any(|p| key.starts_with(p));
     // Pods that were injected or updated in the same second from the same revision say the same of it, to the byte.
     // What we write ourselves names containers of one pod, and is nobody else's.
-    let value = |key: &str, value: &str| match key.starts_with(OWN_PREFIX) {
-        true => Arc::from(value),
-        false => intern(value),
-    };
-    input.deserialize_any(Pairs { keeps, value })
+    let is_own = |key: &str| key.starts_with(OWN_PREFIX);
+    input.deserialize_any(Pairs { keeps, is_own })
 }
 
 /// A JSON object of text; entries that are not kept are skipped without a copy.
 struct Pairs {
     keeps: fn(&str) -> bool,
-    value: fn(&str, &str) -> Arc<str>,
+    /// The value is of this pod alone.
+    is_own: fn(&str) -> bool,
 }
 
 impl<'de> Visitor<'de> for Pairs {
@@ -302,19 +306,25 @@ impl<'de> Visitor<'de> for Pairs {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<TextMap, M::Error> {
         let mut entries: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+        let mut has_own = false;
         while let Some(key) = map.next_key::<Key>()? {
             if !(self.keeps)(&key.0) {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             let text = map.next_value::<Option<Key>>()?.map(|v| v.0).unwrap_or_default();
-            let value = (self.value)(&key.0, &text);
+            let is_own = (self.is_own)(&key.0);
+            has_own |= is_own;
+            let value = if is_own { Arc::from(&*text) } else { intern(&text) };
             match entries.binary_search_by(|(have, _)| (**have).cmp(&key.0)) {
                 Ok(at) => entries[at].1 = value,
                 Err(at) => entries.insert(at, (intern(&key.0), value)),
             }
         }
-        Ok(TextMap(entries.into_boxed_slice()))
+        Ok(TextMap(match has_own {
+            true => entries.into(),
+            false => intern_pairs(&entries),
+        }))
     }
 }
 

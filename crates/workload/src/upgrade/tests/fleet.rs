@@ -154,8 +154,7 @@ impl Fleet {
     pub fn write(&mut self, upgrade: &PodUpgrade) {
         let pod = self.pods.iter_mut().find(|p| *p.name == *upgrade.name).unwrap();
         for change in &upgrade.images {
-            let container = pod
-                .containers
+            let container = Arc::make_mut(&mut pod.containers)
                 .iter_mut()
                 .find(|c| *c.name == *change.container)
                 .unwrap();
