@@ -7,6 +7,7 @@ use model::field::{FieldError, FieldErrorKind};
 use serde_json::{Value, json};
 
 use crate::cel_cost::Costs;
+use crate::cel_optional;
 use crate::cel_types;
 use crate::schema::{Additional, Rule, Schema};
 
@@ -206,7 +207,7 @@ fn names_a_field(field_path: &str, schema: &Schema) -> bool {
 impl Rules {
     pub(crate) fn compile(raw: &Value, schema: &Schema) -> Self {
         Self {
-            compiled: Arc::new(compile_schema(raw)),
+            compiled: Arc::new(compile_schema(&cel_optional::for_evaluator(raw))),
             any: has_rules(schema),
         }
     }
@@ -216,7 +217,7 @@ impl Rules {
     }
 
     /// Failures of all rules on an object, and of transition rules where there is an old one.
-    pub(crate) fn evaluate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    pub(crate) fn evaluate(&self, object: &Value, old: Option<&Value>, schema: &Schema) -> Vec<FieldError> {
         if !self.any {
             return Vec::new();
         }
@@ -226,7 +227,7 @@ impl Rules {
                 .into_vec()
                 .iter()
                 .filter(|failure| !is_unchanged(failure, object, old))
-                .map(|failure| field_error(failure, object))
+                .map(|failure| field_error(failure, object, schema))
                 .collect(),
         }
     }
@@ -249,7 +250,7 @@ fn is_unchanged(failure: &kube_cel::ValidationError, object: &Value, old: Option
     !path.is_empty() && old.is_some_and(|old| value_at(old, path) == value_at(object, path))
 }
 
-fn field_error(failure: &kube_cel::ValidationError, object: &Value) -> FieldError {
+fn field_error(failure: &kube_cel::ValidationError, object: &Value, schema: &Schema) -> FieldError {
     let path = failure.field_path.clone();
     let detail = match failure.kind {
         ErrorKind::ValidationFailure => failure.message.clone(),
@@ -261,11 +262,41 @@ fn field_error(failure: &kube_cel::ValidationError, object: &Value) -> FieldErro
         .and_then(kind_of)
         .unwrap_or(FieldErrorKind::Invalid);
     let value = value_at(object, &path).cloned().unwrap_or(json!(null));
-    if kind == FieldErrorKind::Invalid && (value.is_object() || value.is_array()) {
-        // Objects and lists are not shown: the message stands in the value's place.
-        return FieldError::new(path, kind, detail, "");
+    let at = if path.is_empty() {
+        "<nil>".to_owned()
+    } else {
+        path.clone()
+    };
+    let is_whole = value.is_object() || value.is_array() || !has_rule(schema, &path, &failure.rule);
+    if kind == FieldErrorKind::Invalid && is_whole {
+        // Objects and lists are not shown: the message stands in the value's place. So it is where the rule of an
+        // object names one of its fields.
+        return FieldError::new(at, kind, detail, "");
     }
-    FieldError::new(path, kind, value.to_string(), detail)
+    FieldError::new(at, kind, value.to_string(), detail)
+}
+
+/// Whether the rule is that of the very value at `path`.
+fn has_rule(schema: &Schema, path: &str, rule: &str) -> bool {
+    let mut here = schema;
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        let (name, indices) = part.split_once('[').unwrap_or((part, ""));
+        let named = if name.is_empty() {
+            Some(here)
+        } else {
+            here.child(name)
+        };
+        let Some(mut node) = named else { return false };
+        for index in indices.split('[').filter(|i| !i.is_empty()) {
+            let key = index.trim_end_matches(']').trim_matches(['"', '\'']);
+            match node.items.as_deref().or_else(|| node.child(key)) {
+                Some(inner) => node = inner,
+                None => return false,
+            }
+        }
+        here = node;
+    }
+    here.rules.iter().any(|own| cel_optional::text(own) == rule)
 }
 
 /// The value at `spec.list[0].name`.

@@ -269,7 +269,7 @@ impl CrdVersion {
                              existing errors to complete validation";
             errors.push(FieldError::invalid("<nil>", "null", unchecked));
         } else {
-            errors.extend(self.rules.evaluate(new, old));
+            errors.extend(self.rules.evaluate(new, old, &self.schema));
         }
         errors
     }

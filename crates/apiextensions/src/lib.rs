@@ -6,6 +6,7 @@
 mod cel;
 mod cel_cost;
 mod cel_functions;
+mod cel_optional;
 mod cel_types;
 mod columns;
 mod conversion;
@@ -25,6 +26,7 @@ mod version;
 pub use columns::{Column, cell, json_path};
 pub use conversion::{ConversionError, check_review, conversion_review};
 pub use crd::{Conversion, Crd, CrdVersion, Scale};
+pub use prune::prune_metadata;
 pub use publish::{openapi_v2_definition, openapi_v3_schema};
 pub use schema::{Additional, Schema};
 pub use update::{approval_errors, stored_version_errors, update_errors};

@@ -52,6 +52,16 @@ fn object(
             keep
         });
     }
+    if schema.embedded_resource
+        && let Some(metadata) = map.get_mut("metadata")
+    {
+        let unknown = prune_metadata(metadata).1;
+        removed.extend(
+            unknown
+                .into_iter()
+                .map(|name| format!("{path}{dot}metadata.{name}")),
+        );
+    }
     for (name, value) in map.iter_mut() {
         if implied(name) {
             continue;
@@ -66,6 +76,22 @@ fn object(
             );
         }
     }
+}
+
+/// Metadata is of a built-in type, whatever a schema says. Returns why it cannot be read, and what is unknown in it.
+pub fn prune_metadata(metadata: &mut Value) -> (Vec<String>, Vec<String>) {
+    let table = &apischema::builtin().table;
+    let any = apischema::GroupVersionKind {
+        group: String::new(),
+        version: "v1".to_owned(),
+        kind: "ConfigMap".to_owned(),
+    };
+    let ty = table.kind(&any).and_then(|ty| table.get(ty).field("metadata"));
+    let Some(ty) = ty.map(|field| field.ty) else {
+        return (Vec::new(), Vec::new());
+    };
+    let decoded = apischema::decode::decode(table, ty, metadata);
+    (decoded.errors, decoded.unknown)
 }
 
 /// Fills in defaults, and drops nulls that the schema neither allows nor has a default for... as a server does:

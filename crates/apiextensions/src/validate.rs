@@ -319,11 +319,14 @@ fn object(
     }
     if schema.embedded_resource {
         for name in ["apiVersion", "kind"] {
-            if map.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-                errors.push(FieldError::required(
-                    format!("{path}{dot}{name}"),
-                    "must not be empty",
-                ));
+            let at = format!("{path}{dot}{name}");
+            match map.get(name) {
+                None => errors.push(FieldError::required(at, "")),
+                Some(Value::String(text)) if text.is_empty() => {
+                    errors.push(FieldError::invalid(at, "\"\"", "must not be empty"));
+                }
+                Some(Value::String(_)) => {}
+                Some(other) => errors.push(FieldError::invalid(at, other.to_string(), "must be a string")),
             }
         }
     }

@@ -28,6 +28,11 @@ impl PatchError {
         }
     }
 
+    /// The patch itself says that it is not for this object.
+    pub fn is_failed_test(&self) -> bool {
+        matches!(self, PatchError::Unprocessable(why) if why.ends_with(": test failed"))
+    }
+
     /// The `reason` of the Status; empty where a real server gives none.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::defaults::DefaultTree;
-use crate::types::TypeTable;
+use crate::types::{GoType, GroupVersionKind, ListTopology, TypeDef, TypeTable};
 
 /// Everything a server knows about its built-in kinds, except their OpenAPI documents.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -49,8 +49,62 @@ pub fn builtin() -> &'static Builtin {
     BUILTIN.get_or_init(|| {
         // The file is made by `cargo xtask schema`, and a test decodes it: an error cannot reach a user.
         let packed = inflate(include_bytes!("../data/builtin.bin"));
-        postcard::from_bytes(&packed).unwrap_or_default()
+        let mut builtin: Builtin = postcard::from_bytes(&packed).unwrap_or_default();
+        builtin.table.settle();
+        builtin
     })
+}
+
+impl TypeTable {
+    /// Two marks of fields that the recorded table, which knows types, does not tell.
+    fn settle(&mut self) {
+        // A reference that may be empty is known by its empty name.
+        let is_reference = |table: &Self, id| {
+            table
+                .go(id)
+                .is_some_and(|go| go.name == "v1.LocalObjectReference")
+        };
+        for index in 0..self.types.len() {
+            let TypeDef::List { item, .. } = &self.types[index] else {
+                continue;
+            };
+            if !is_reference(self, *item) {
+                continue;
+            }
+            if let TypeDef::List {
+                topology: ListTopology::Map { keys },
+                ..
+            } = &mut self.types[index]
+            {
+                keys.iter_mut().for_each(|key| key.default = Some(String::new()));
+            }
+        }
+        // Of a volume's claim the parts are owned, of other references the whole.
+        let volume = GroupVersionKind {
+            group: String::new(),
+            version: "v1".to_owned(),
+            kind: "PersistentVolume".to_owned(),
+        };
+        let spec = self.kind(&volume).and_then(|kind| self.get(kind).field("spec"));
+        let Some(spec) = spec.map(|field| field.ty) else {
+            return;
+        };
+        let Some(claim) = self.get(spec).field("claimRef").map(|field| field.ty) else {
+            return;
+        };
+        let mut def = self.get(claim).clone();
+        if let TypeDef::Struct { atomic, .. } = &mut def {
+            *atomic = false;
+        }
+        let go = self.go.get(claim.0 as usize).cloned().unwrap_or_default();
+        self.go.resize(self.types.len(), GoType::default());
+        self.go.push(go);
+        let granular = self.push(def);
+        if let Some(TypeDef::Struct { fields, .. }) = self.types.get_mut(spec.0 as usize) {
+            let reference = fields.iter_mut().find(|f| f.name == "claimRef");
+            reference.into_iter().for_each(|field| field.ty = granular);
+        }
+    }
 }
 
 /// Group and version in which a real server stores a built-in resource.

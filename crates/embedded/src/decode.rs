@@ -38,7 +38,7 @@ pub(crate) fn object(
 ) -> Result<Decoded, Status> {
     let (mut value, duplicates) =
         parse(call).map_err(|status| unrecognized(status, &resource.kind, &call.body))?;
-    if resource.custom.is_some() {
+    if let Some(custom) = &resource.custom {
         let missing = ["kind", "apiVersion"]
             .iter()
             .find(|f| value[**f].as_str().is_none_or(str::is_empty));
@@ -47,6 +47,13 @@ pub(crate) fn object(
             let text = String::from_utf8_lossy(&call.body).into_owned();
             let why = Status::bad_request(format!("Object '{name}' is missing in '{text}'"));
             return Err(unrecognized(why, &resource.kind, &call.body));
+        }
+        let (_, version) = split_group_version(value["apiVersion"].as_str().unwrap_or_default());
+        if custom.schema_of(version).is_none() && validation == FieldValidation::Warn {
+            // Of a version that does not exist nothing is known.
+            let fields = value.as_object().into_iter().flat_map(|map| map.keys());
+            let unknown = fields.filter(|f| !["apiVersion", "kind", "metadata"].contains(&f.as_str()));
+            call.warn(unknown.map(|f| format!("unknown field {f:?}")).collect());
         }
     }
     check_kind(
@@ -213,12 +220,36 @@ fn check_kind(value: &mut Value, group: &str, version: &str, kind: &str, body: &
         // Any kind can be read of a custom group version; validation tells that it is another.
         return Ok(());
     }
+    if given_version != expected && (custom || given_kind == kind && was_served(&given_version, group)) {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({given_version}) does not match the expected API version ({expected})"
+        )));
+    }
     if given_version != expected || given_kind != kind {
         return Err(other_kind(&given_version, &given_kind, group, kind));
     }
     map.insert("apiVersion".into(), expected.into());
     map.insert("kind".into(), kind.into());
     Ok(())
+}
+
+/// Versions of built-in groups that a real server still reads, and serves no more.
+fn was_served(api_version: &str, group: &str) -> bool {
+    let (given, version) = split_group_version(api_version);
+    given == group
+        && matches!(
+            (group, version),
+            ("apps", "v1beta1" | "v1beta2")
+                | ("autoscaling", "v2beta1" | "v2beta2")
+                | (
+                    "batch" | "policy" | "discovery.k8s.io" | "events.k8s.io",
+                    "v1beta1"
+                )
+                | (
+                    "storage.k8s.io" | "rbac.authorization.k8s.io" | "scheduling.k8s.io",
+                    "v1alpha1" | "v1beta1"
+                )
+        )
 }
 
 /// What Go's decoder calls the kind of a JSON value.

@@ -126,6 +126,9 @@ async fn resource(call: &Call, target: Target) -> Result<Answer, Status> {
     if target.subresource.is_some() {
         return subresource::handle(call, &target, &verb).await;
     }
+    if target.resource.custom.is_some() && is_out_of_scope(&target, &verb) {
+        return Ok(Answer::text(404, "404 page not found\n"));
+    }
     check_scope(&target, &verb)?;
     if review::is_review(&target.resource) && verb == "create" {
         return review::handle(call, &target);
@@ -156,6 +159,15 @@ async fn resource(call: &Call, target: Target) -> Result<Answer, Status> {
 }
 
 /// Objects of namespaced kinds are reached through their namespace only.
+/// A namespace where the kind has none, or none where it has them.
+fn is_out_of_scope(target: &Target, verb: &str) -> bool {
+    let across_all = matches!(verb, "list" | "watch");
+    match (target.resource.namespaced, target.namespace.is_some()) {
+        (true, false) => !across_all,
+        (namespaced, given) => given && !namespaced,
+    }
+}
+
 fn check_scope(target: &Target, verb: &str) -> Result<(), Status> {
     match (target.resource.namespaced, target.namespace.is_some()) {
         (true, false) if target.name.is_some() && verb != "watch" => Err(Status::no_such_path()),

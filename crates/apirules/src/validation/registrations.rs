@@ -287,6 +287,9 @@ fn policy(new: &Value, steps: &str, errors: &mut Errors) {
             errors.required(&path.child("reinvocationPolicy"), "");
         }
         one_of(spec, "reinvocationPolicy", &["IfNeeded", "Never"], &path, errors);
+        for (i, one) in spec.list("mutations").iter().enumerate() {
+            mutation(one, &path.child("mutations").index(i), errors);
+        }
     }
     for (i, validation) in spec.list("validations").iter().enumerate() {
         let at = path.child("validations").index(i);
@@ -295,6 +298,29 @@ fn policy(new: &Value, steps: &str, errors: &mut Errors) {
         }
         let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
         one_of(validation, "reason", &reasons, &at, errors);
+    }
+}
+
+fn mutation(mutation: &Value, path: &Path, errors: &mut Errors) {
+    let kind = mutation.text("patchType");
+    let (own, other) = match kind {
+        "" => return errors.required(&path.child("patchType"), ""),
+        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        _ => {
+            let known = ["ApplyConfiguration", "JSONPatch"];
+            return errors.not_supported(&path.child("patchType"), kind, &known);
+        }
+    };
+    if !mutation.has(own) {
+        let why = format!("must be specified when patchType is {kind}");
+        errors.required(&path.child(own), &why);
+    } else if mutation.at(own).text("expression").trim().is_empty() {
+        errors.required(&path.child(own).child("expression"), "");
+    }
+    if mutation.has(other) {
+        let why = format!("must not be specified when patchType is {kind}");
+        errors.invalid(&path.child(other), format!("{{{other}}}"), why);
     }
 }
 

@@ -1,13 +1,13 @@
 //! Custom kinds: what a CustomResourceDefinition adds to the catalog, and how its objects are treated.
 mod definition;
 mod establish;
+mod scale;
 mod webhook;
 
 use std::sync::Arc;
 
 use apiextensions::{Conversion, Crd, CrdVersion};
 use apirules::validation::{self, ResourceRef};
-use apischema::GroupVersionKind;
 use model::field::{FieldError, FieldErrorKind};
 use model::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -181,9 +181,12 @@ impl CustomVersion {
     pub(crate) fn prune(&self, value: &mut Value) -> (Vec<String>, Vec<String>) {
         // Of another kind nothing is known; validation refuses it.
         let own = self.own().filter(|_| value["kind"] == *self.crd.kind);
-        let mut unknown = own.map(|v| v.prune(value)).unwrap_or_default();
-        let (errors, more) = prune_metadata(value);
-        unknown.extend(more);
+        let (errors, metadata) = match value.get_mut("metadata") {
+            Some(metadata) => apiextensions::prune_metadata(metadata),
+            None => (Vec::new(), Vec::new()),
+        };
+        let mut unknown: Vec<String> = metadata.iter().map(|path| format!("metadata.{path}")).collect();
+        unknown.extend(own.map(|v| v.prune(value)).unwrap_or_default());
         let said = unknown.iter().map(|path| format!("unknown field {path:?}"));
         (errors, said.collect())
     }
@@ -263,32 +266,6 @@ impl CustomVersion {
         }
     }
 
-    /// The replicas cannot be read where something else than an object is on the way to them.
-    fn scale_error(&self, object: &Value) -> Option<FieldError> {
-        let path = self.own()?.scale.as_ref()?.spec_replicas.clone();
-        let mut at = object;
-        for step in path.split('.').skip(1) {
-            let (shown, kind) = match at {
-                Value::Object(map) => {
-                    at = map.get(step)?;
-                    continue;
-                }
-                Value::String(text) => (text.clone(), "string"),
-                Value::Bool(flag) => (flag.to_string(), "bool"),
-                Value::Array(_) => (at.to_string(), "[]interface {}"),
-                other => (
-                    other.to_string(),
-                    if other.is_i64() { "int64" } else { "float64" },
-                ),
-            };
-            let why = format!(
-                "{path} accessor error: {shown} is of the type {kind}, expected map[string]interface{{}}"
-            );
-            return Some(FieldError::invalid(path, "0", why));
-        }
-        None
-    }
-
     pub(crate) fn validate(
         &self,
         resource: &Resource,
@@ -311,37 +288,27 @@ impl CustomVersion {
             return [wrong].into_iter().chain(doubled).collect();
         }
         if let Some(own) = self.own() {
-            errors.extend(self.scale_error(new));
-            errors.extend(own.validate(new, old));
+            let scale = own.scale.as_ref();
+            errors.extend(scale.into_iter().flat_map(|s| scale::errors(s, subresource, new)));
+            let mut found = own.validate(new, old);
+            if subresource == "status" {
+                found.iter_mut().for_each(as_part_of_status);
+            }
+            errors.extend(found);
         }
         errors
     }
 }
 
-/// Metadata is of a built-in type, whatever the schema says.
-fn prune_metadata(value: &mut Value) -> (Vec<String>, Vec<String>) {
-    let table = &apischema::builtin().table;
-    let any = GroupVersionKind {
-        group: String::new(),
-        version: "v1".to_owned(),
-        kind: "ConfigMap".to_owned(),
-    };
-    let ty = table
-        .kind(&any)
-        .and_then(|ty| table.get(ty).field("metadata"))
-        .map(|f| f.ty);
-    let (Some(ty), Some(metadata)) = (ty, value.get_mut("metadata")) else {
-        return (Vec::new(), Vec::new());
-    };
-    let decoded = apischema::decode::decode(table, ty, metadata);
-    (
-        decoded.errors,
-        decoded
-            .unknown
-            .iter()
-            .map(|path| format!("metadata.{path}"))
-            .collect(),
-    )
+/// At its own endpoint the status is looked at as a whole of its own.
+fn as_part_of_status(error: &mut FieldError) {
+    if let Some(rest) = error
+        .detail
+        .strip_prefix("status.")
+        .filter(|r| r.contains(" in body "))
+    {
+        error.detail = rest.to_owned();
+    }
 }
 
 fn put(map: Option<&mut Map<String, Value>>, name: &str, value: Option<Value>) {

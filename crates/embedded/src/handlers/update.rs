@@ -128,10 +128,10 @@ impl Edit<'_> {
         if given.is_empty() || given == "0" {
             if self.wants_version && !pipeline::updates_unconditionally(resource) {
                 let why = "must be specified for an update";
-                return Err(create::invalid(
-                    self.target,
-                    FieldError::invalid("metadata.resourceVersion", "0", why),
-                ));
+                let error = FieldError::invalid("metadata.resourceVersion", "0", why);
+                // A real server calls the kind by its resource here.
+                let (group, plural) = (&resource.group, &resource.plural);
+                return Err(Status::invalid(group, plural, self.target.name(), &[error]));
             }
             metadata::set(new, "resourceVersion", stored.revision.to_string());
             return Ok(());

@@ -5,7 +5,7 @@ use kube_cel::cel::common::ast::{
     CallExpr, EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue, MapEntryExpr, MapExpr,
 };
 use kube_cel::cel::common::types::CelString;
-use kube_cel::cel::{Context, Program, Value as CelValue};
+use kube_cel::cel::{Context, ExecutionError, Program, Value as CelValue};
 use serde_json::Value;
 
 pub(super) fn run(expression: &Value, context: &Context<'_>) -> Result<CelValue, String> {
@@ -13,7 +13,18 @@ pub(super) fn run(expression: &Value, context: &Context<'_>) -> Result<CelValue,
     let failed = |why: String| format!("expression '{}' resulted in error: {why}", text.trim());
     let program = Program::compile(text).map_err(|e| failed(e.to_string()))?;
     let expression = without_objects(program.expression().clone());
-    CelValue::resolve(&expression, context).map_err(|e| failed(e.to_string()))
+    CelValue::resolve(&expression, context).map_err(|e| failed(worded(&e)))
+}
+
+/// As a real server's evaluator says it.
+fn worded(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
+        ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
+        ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
+        ExecutionError::NoSuchOverload => "no such overload".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// The evaluator knows no objects.

@@ -91,8 +91,12 @@ fn step(
     match mutation["patchType"].as_str() {
         Some("JSONPatch") => {
             let operations = json(&mutation["jsonPatch"]["expression"], &context)?;
-            let patched = apimerge::json_patch(&shown.object, operations.to_string().as_bytes());
-            patched.map_err(|error| error.to_string())
+            match apimerge::json_patch(&shown.object, operations.to_string().as_bytes()) {
+                Ok(patched) => Ok(patched),
+                // A test that fails says that the patch is not for this object.
+                Err(error) if error.is_failed_test() => Ok(shown.object.clone()),
+                Err(error) => Err(format!("JSON Patch: {error}")),
+            }
         }
         _ => {
             let laid_over = json(&mutation["applyConfiguration"]["expression"], &context)?;
@@ -132,7 +136,12 @@ fn as_json(value: &CelValue) -> Option<Value> {
 
 fn refused(sight: &Sight<'_>, bound: &Bound<'_>, why: &str) -> Status {
     let (policy, binding) = (bound.policy_name(), bound.binding_name());
-    sight.forbidden(&format!(
-        "policy '{policy}' with binding '{binding}' denied request: {why}"
-    ))
+    let why = format!("policy '{policy}' with binding '{binding}' denied request: {why}");
+    let mut status = sight.forbidden(&why);
+    status.reason = "Invalid".into();
+    if let Some(details) = &mut status.details {
+        details["causes"] = serde_json::json!([{"message": why}]);
+    }
+    status.message = why;
+    status
 }
