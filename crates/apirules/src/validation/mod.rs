@@ -13,6 +13,7 @@ pub(crate) mod pod;
 mod quotas;
 mod rbac_kinds;
 mod registrations;
+mod secrets;
 pub mod services;
 mod stateful;
 mod strategy;
