@@ -1,17 +1,18 @@
 //! The API server behind its name: what all connections go to, also when its storage was put back.
 use crate::StormError;
-use bytes::Bytes;
 use embedded::store::Store;
-use embedded::{ApiServer, Config, ResponseBody, UserInfo, WebhookHandler};
-use http::{Request, Response};
-use http_body_util::Full;
+use embedded::{ApiServer, Config, WebhookHandler};
 use model::time::Clock;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 /// Writes that are lost when the storage is put back.
 const LOST: u64 = 12;
+/// How long nobody answers meanwhile. A real restore takes minutes, in which every watch is heard to have ended; in no
+/// time at all, a write would reach the server that was put back before its sender can know of it.
+const PUT_BACK_IN: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct Backend(Arc<Mutex<Inner>>);
@@ -23,6 +24,8 @@ struct Inner {
     webhook: Option<(String, WebhookHandler)>,
     /// Told when this server's storage is put back: its watches end.
     restored: CancellationToken,
+    /// Whether it is being put back: nobody answers.
+    down: watch::Sender<bool>,
     /// The servers that were, each with the revision that its storage was put back to.
     past: Vec<(ApiServer, u64)>,
 }
@@ -37,6 +40,7 @@ impl Backend {
             clock,
             webhook: None,
             restored: CancellationToken::new(),
+            down: watch::Sender::new(false),
             past: Vec::new(),
         }))))
     }
@@ -50,25 +54,33 @@ impl Backend {
         self.lock().past.clone()
     }
 
-    pub(crate) async fn send(&self, user: UserInfo, request: Request<Full<Bytes>>) -> Response<ResponseBody> {
-        match self.server().service(user).oneshot(request).await {
-            Ok(answer) => answer,
-            Err(never) => match never {},
-        }
+    pub(crate) fn is_down(&self) -> bool {
+        *self.lock().down.borrow()
+    }
+
+    /// Waits until somebody answers.
+    pub(crate) async fn up(&self) {
+        let mut down = self.lock().down.subscribe();
+        // The sender lives as long as we do.
+        let _ = down.wait_for(|down| !*down).await;
     }
 
     pub(crate) fn restored(&self) -> CancellationToken {
         self.lock().restored.clone()
     }
 
-    /// Puts the storage back by some writes, as from a backup of etcd; all connections break.
+    /// Puts the storage back by some writes, as from a backup of etcd; all connections break, and after a while
+    /// somebody answers again.
     pub(crate) async fn restore(&self) -> Result<(), StormError> {
         let (server, seed, clock) = {
-            let inner = self.lock();
+            let mut inner = self.lock();
+            inner.down.send_replace(true);
+            std::mem::take(&mut inner.restored).cancel();
             // Other objects get other uids.
             let seed = inner.seed.wrapping_add(1 + inner.past.len() as u64);
             (inner.server.clone(), seed, inner.clock.clone())
         };
+        tokio::time::sleep(PUT_BACK_IN).await;
         let back_to = server.store().revision().saturating_sub(LOST);
         let store = server
             .store()
@@ -81,7 +93,7 @@ impl Backend {
         }
         inner.past.push((server, back_to));
         inner.server = next;
-        std::mem::take(&mut inner.restored).cancel();
+        inner.down.send_replace(false);
         Ok(())
     }
 

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A pause binds so much later where writes may be on their way for long: one whose process is stopped as it is sent
 /// arrives 40 s later (`Fault::Late`), and nothing in it can know of the pause.
 const HEARING: u64 = 45;
+/// A watch may hide what happened for so long: it skips for 10 s (`WatchFault::Skips`), or is 4 s late.
+const HIDDEN: u64 = 15;
 /// Moves of one pod in the whole story: to the second version, to the third, and back.
 const MOVES: i64 = 3;
 
@@ -19,10 +21,14 @@ const MOVES: i64 = 3;
 /// moved them, so they break no budget. Nor does a pod that is moved while it is not ready, as by Kruise's rule. Both
 /// fill it: meanwhile no pod that is ready may be moved. There are such pods where the storage was put back to before
 /// pods were created, or had become ready.
+///
+/// Where it was put back, a pod that nobody touches since may turn out not to run what is stored: its node went on with
+/// what was lost, and says so now. It breaks no budget either, and fills it once that can have been seen.
 pub fn budgets(history: &History, strict: bool) -> Result<(), StormError> {
     for (base, entries) in history.eras() {
         let mut judge = Judge::new(strict);
         base.into_iter().for_each(|entry| judge.see(entry));
+        judge.untouched = judge.pods.keys().cloned().collect();
         for entry in entries {
             judge.judge(entry)?;
         }
@@ -34,6 +40,10 @@ struct Judge {
     strict: bool,
     /// Moved while they were not ready, and not ready since.
     moved_unready: BTreeSet<Box<str>>,
+    /// There when the storage was put back, and nobody moved them since.
+    untouched: BTreeSet<Box<str>>,
+    /// Those of them that were settled, and when their nodes told that they are not.
+    lapsed: BTreeMap<Box<str>, Timestamp>,
     pods: BTreeMap<Box<str>, Value>,
     set: Value,
     paused_at: Option<Timestamp>,
@@ -45,6 +55,8 @@ impl Judge {
         Self {
             strict,
             moved_unready: BTreeSet::new(),
+            untouched: BTreeSet::new(),
+            lapsed: BTreeMap::new(),
             pods: BTreeMap::new(),
             set: Value::Null,
             paused_at: None,
@@ -86,7 +98,16 @@ impl Judge {
         let Some(pod) = self.pods.get(key).filter(|_| table.plural == "pods") else {
             return Ok(());
         };
+        if before.as_ref().is_some_and(is_settled) && !is_settled(pod) && self.untouched.contains(key) {
+            self.lapsed.insert(key.clone(), self.now);
+        }
         let before = before.filter(|before| side_image(before) != side_image(pod));
+        if before.is_some() {
+            self.untouched.remove(key);
+        }
+        if before.is_some() || is_settled(pod) {
+            self.lapsed.remove(key);
+        }
         let verdict = self.check_pod(key, pod, before.is_some());
         if before.as_ref().is_some_and(|before| !is_ready(before)) {
             self.moved_unready.insert(key.clone());
@@ -136,8 +157,14 @@ impl Judge {
             all.filter(|(_, pod)| pod["metadata"]["labels"]["app"] == "web")
         };
         let updated: Vec<_> = selected().filter(|(_, pod)| side_image(pod) == wanted).collect();
-        let took_a_place = |key: &str, pod: &Value| was_moved(pod) && !self.moved_unready.contains(key);
-        let fills = |key: &str, pod: &Value| moved.is_some_and(is_ready) || took_a_place(key, pod);
+        let hidden = |at: &Timestamp| self.now.duration_since(*at).as_secs().unsigned_abs() <= HIDDEN;
+        let took_a_place = |key: &str, pod: &Value| {
+            was_moved(pod) && !self.moved_unready.contains(key) && !self.lapsed.contains_key(key)
+        };
+        let fills = |key: &str, pod: &Value| {
+            let seen = !self.lapsed.get(key).is_some_and(hidden);
+            moved.is_some_and(is_ready) && seen || took_a_place(key, pod)
+        };
         let unready = updated
             .iter()
             .filter(|(key, pod)| !is_settled(pod) && fills(key, pod))
@@ -274,6 +301,17 @@ mod tests {
         let mut judge = judge(0, &[pod(2, false), pod(2, false), pod(2, false)]);
         judge.moved_unready.insert("2".into());
         assert!(judge.check(Some(&pod(1, false))).is_ok());
+        assert!(judge.check(Some(&pod(1, true))).is_err());
+    }
+
+    #[test]
+    fn a_pod_that_lapses_breaks_no_budget_and_fills_it_once_that_is_seen() {
+        let mut judge = judge(0, &[pod(2, false), pod(2, false), pod(2, false)]);
+        judge.lapsed.insert("2".into(), Timestamp::UNIX_EPOCH);
+        assert!(judge.check(None).is_ok());
+        assert!(judge.check(Some(&pod(1, true))).is_ok());
+        judge.now = Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(HIDDEN + 1);
+        assert!(judge.check(None).is_ok());
         assert!(judge.check(Some(&pod(1, true))).is_err());
     }
 

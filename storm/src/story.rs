@@ -158,12 +158,13 @@ struct User<'a> {
 
 impl User<'_> {
     async fn create_set(&self) -> Result<(), StormError> {
+        insist("creating the SidecarSet", async || self.try_to_create_set().await).await
+    }
+
+    async fn try_to_create_set(&self) -> Result<Value, ApiError> {
         let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": SET},
             "spec": self.spec});
-        insist("creating the SidecarSet", async || {
-            self.world.user.create(&SIDECAR_SETS, None, &set).await
-        })
-        .await
+        self.world.user.create(&SIDECAR_SETS, None, &set).await
     }
 
     /// Pods that the SidecarSet selects, and some that it does not.
@@ -192,8 +193,14 @@ impl User<'_> {
     async fn declare(&self, patch: &Value) -> Result<(), StormError> {
         let door = &self.world.user;
         let send = async || {
-            door.patch(&SIDECAR_SETS, None, SET, PatchKind::Merge, patch, None)
-                .await
+            let patched = door
+                .patch(&SIDECAR_SETS, None, SET, PatchKind::Merge, patch, None)
+                .await;
+            match patched {
+                // Put back to before it was created, a moment ago.
+                Err(error) if error.is_not_found() => self.try_to_create_set().await,
+                other => other,
+            }
         };
         insist("changing the SidecarSet", send).await
     }
@@ -220,6 +227,10 @@ impl User<'_> {
         loop {
             self.declare_again().await?;
             let found = door.get(&SIDECAR_SETS, None, SET).await;
+            if self.world.backend.past().len() != self.restores {
+                // Put back while we asked.
+                continue;
+            }
             let set = found.map_err(|source| StormError::Api {
                 what: what.to_owned(),
                 source: Box::new(source),

@@ -100,7 +100,8 @@ impl World {
             Client::Operator,
             nobody,
             Process::default(),
-        );
+        )
+        .waiting();
         let webhooks = Webhooks::register(&backend, &faults);
         let world = World {
             webhooks: webhooks.clone(),

@@ -3,7 +3,7 @@ use super::body::Watching;
 use super::{Client, Fault, Faults, Kind, Process, Written};
 use crate::backend::Backend;
 use bytes::Bytes;
-use embedded::{ResponseBody, UserInfo};
+use embedded::{ApiServer, ResponseBody, UserInfo};
 use futures::StreamExt;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
 /// How late a write comes that was on its way when its process was stopped: another leads by then.
 const LATE: Duration = Duration::from_secs(40);
@@ -27,6 +27,8 @@ pub struct Faulty {
     client: Client,
     faults: Arc<Faults>,
     process: Process,
+    /// Waits while nobody answers, rather than being refused.
+    waits: bool,
 }
 
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -46,7 +48,14 @@ impl Faulty {
             client,
             faults,
             process,
+            waits: false,
         }
+    }
+
+    /// One who asks again until somebody answers.
+    pub fn waiting(mut self) -> Self {
+        self.waits = true;
+        self
     }
 }
 
@@ -64,6 +73,12 @@ impl Service<Request<Full<Bytes>>> for Faulty {
         Box::pin(async move {
             if this.process.is_dead() {
                 return pending().await;
+            }
+            if this.waits {
+                this.backend.up().await;
+            }
+            if this.backend.is_down() {
+                return Err(reset());
             }
             let answer = match Kind::of(&request) {
                 Kind::Write => this.write(request).await,
@@ -86,9 +101,13 @@ impl Faulty {
             None | Some(Fault::ClockJump(_) | Fault::BootJump(_)) => {}
             Some(Fault::WebhookSlow(_) | Fault::WebhookDead) => {}
             Some(Fault::Restore) => {
-                if let Err(error) = self.backend.restore().await {
-                    tracing::error!(%error, "the storage was not put back");
-                }
+                let backend = self.backend.clone();
+                // Whatever becomes of who asked.
+                tokio::spawn(async move {
+                    if let Err(error) = backend.restore().await {
+                        tracing::error!(%error, "the storage was not put back");
+                    }
+                });
                 // It was on its way to the server that is no more.
                 return Err(reset());
             }
@@ -135,11 +154,11 @@ impl Faulty {
 
     /// What was sent is carried out, whatever becomes of the sender; but no server that is put back answers.
     async fn send(&self, request: Request<Full<Bytes>>, place: usize) -> Answer {
-        let (backend, user, faults) = (self.backend.clone(), self.user.clone(), self.faults.clone());
-        let restored = backend.restored();
+        let (server, user, faults) = (self.backend.server(), self.user.clone(), self.faults.clone());
+        let restored = self.backend.restored();
         let sent = tokio::spawn(async move {
-            let before = backend.server().store().revision();
-            let (head, body) = backend.send(user, request).await.into_parts();
+            let before = server.store().revision();
+            let (head, body) = answered(&server, user, request).await.into_parts();
             let bytes = match body.collect().await {
                 Ok(whole) => whole.to_bytes(),
                 Err(never) => match never {},
@@ -161,10 +180,13 @@ impl Faulty {
             Some((Fault::Answer(code), _)) => refusal(code),
             Some((Fault::Unsent, _)) => Err(reset()),
             Some(_) => {
-                let _ = self.backend.send(self.user.clone(), request).await;
+                let _ = answered(&self.backend.server(), self.user.clone(), request).await;
                 Err(reset())
             }
-            None => Ok(self.backend.send(self.user.clone(), request).await.map(whole)),
+            None => {
+                let answer = answered(&self.backend.server(), self.user.clone(), request).await;
+                Ok(answer.map(whole))
+            }
         }
     }
 
@@ -179,7 +201,7 @@ impl Faulty {
         let told = self.process.watches();
         let restored = self.backend.restored();
         let of_pods = request.uri().path().ends_with("/pods");
-        let answer = self.backend.send(self.user.clone(), request).await;
+        let answer = answered(&self.backend.server(), self.user.clone(), request).await;
         Ok(answer.map(|body| {
             let frames = body.into_data_stream().filter_map(async |frame| frame.ok());
             let frames = frames.take_until(restored.cancelled_owned()).boxed();
@@ -190,6 +212,17 @@ impl Faulty {
             }
             StreamBody::new(watching.into_stream().map(|frame| frame.map(Frame::data))).boxed_unsync()
         }))
+    }
+}
+
+async fn answered(
+    server: &ApiServer,
+    user: UserInfo,
+    request: Request<Full<Bytes>>,
+) -> Response<ResponseBody> {
+    match server.service(user).oneshot(request).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
     }
 }
 

@@ -73,6 +73,7 @@ pub(super) fn upgrade(plan: &Plan, hash: &str, facts: &PodFacts, now: Timestamp)
             &mut recorded,
             &mut replaced,
         );
+        operations.extend(is_still(pod, &sidecar.name, &replaced));
         if *there.image == *sidecar.image {
             continue;
         }
@@ -103,7 +104,8 @@ pub(super) fn upgrade(plan: &Plan, hash: &str, facts: &PodFacts, now: Timestamp)
 }
 
 /// What the container runs now, to tell later whether it was replaced. Where the runtime says already what the
-/// spec will say, as after a change that was taken back in time, no replacement needs to come.
+/// spec will say, as after a change that was taken back in time, no replacement needs to come; and one that does come,
+/// as the kubelet is still busy with the spec before, is no proof of anything.
 fn record<'a>(
     pod: &'a PodView,
     name: &'a str,
@@ -118,12 +120,31 @@ fn record<'a>(
         images.insert(name, "");
         return;
     };
+    if same_reference(&status.image, image) {
+        images.insert(name, "");
+        replaced.remove(name);
+        return;
+    }
     images.insert(name, &status.image_id);
-    if status.container_id.is_empty() || same_reference(&status.image, image) {
+    if status.container_id.is_empty() {
         replaced.remove(name);
     } else {
         replaced.insert(name.to_owned(), status.container_id.to_string());
     }
+}
+
+/// That the container which is to be replaced runs when this arrives: another one there would pass for the new one.
+fn is_still(pod: &PodView, name: &str, replaced: &WaitList) -> Option<Value> {
+    let id = replaced.get(name)?;
+    let lists = [
+        ("containerStatuses", &pod.container_statuses),
+        ("initContainerStatuses", &pod.init_container_statuses),
+    ];
+    lists.into_iter().find_map(|(field, list)| {
+        let index = list.iter().position(|status| &*status.name == name)?;
+        let path = format!("/status/{field}/{index}/containerID");
+        Some(json!({"op": "test", "path": path, "value": id}))
+    })
 }
 
 fn find<'a>(list: &'a [ContainerView], name: &str) -> Option<(usize, &'a ContainerView)> {

@@ -311,6 +311,19 @@ fn nothing_is_complete_before_the_kubelet_has_read_the_spec() {
 }
 
 #[test]
+fn a_kubelet_on_its_way_back_to_the_spec_before_has_not_followed_the_next_one() {
+    // Its server was put back to before the pod was upgraded: what runs is ahead of the spec, and taken back.
+    let mut fleet = Fleet::of(1);
+    fleet.report("ns/pod-0", "mesh:2", "id-of-2", "c-1", true);
+    fleet.change(json!({"containers": [{"name": "mesh", "image": "mesh:2"}]}));
+    fleet.step();
+    fleet.report("ns/pod-0", "mesh:1", "id-of-1", "c-2", true);
+    assert_eq!(fleet.decide().report.counts.updated_ready, 0);
+    fleet.report("ns/pod-0", "mesh:2", "id-of-2", "c-3", true);
+    assert_eq!(fleet.decide().report.counts.updated_ready, 1);
+}
+
+#[test]
 fn the_patch_is_bound_to_what_it_replaces() {
     let mut fleet = Fleet::of(1);
     fleet.change(json!({"containers": [{"name": "mesh", "image": "mesh:2"}]}));
@@ -326,6 +339,10 @@ fn the_patch_is_bound_to_what_it_replaces() {
     assert_eq!(find("test", "/metadata/uid"), Some(json!("uid-0")));
     assert_eq!(find("test", "/spec/containers/1/image"), Some(json!("mesh:1")));
     assert_eq!(find("replace", "/spec/containers/1/image"), Some(json!("mesh:2")));
+    assert_eq!(
+        find("test", "/status/containerStatuses/1/containerID"),
+        Some(json!("c-0"))
+    );
     assert!(find("test", "/metadata/annotations/kruise.io~1sidecarset-hash").is_some());
     let entry = find("add", "/metadata/annotations/kruise.io~1sidecarset-hash").unwrap();
     let entry: serde_json::Value = serde_json::from_str(entry.as_str().unwrap()).unwrap();

@@ -9,12 +9,24 @@ use workload::takeover::Actor;
 /// Versions that are remembered: more than are written while one is proved.
 const REMEMBERED: usize = 64;
 
-/// Its resourceVersion, the ids of the SidecarSets that its entries stand for, and the entries' names.
-#[derive(Default, Clone)]
+/// Its resourceVersion, the ids of the SidecarSets that its entries stand for, and the entries' names. All of them: a
+/// server that was put back to an earlier state gives the same version to another content.
+#[derive(Default, Clone, Debug, PartialEq, Eq)]
 pub(super) struct InForce {
     version: String,
     pub ids: BTreeSet<String>,
     names: BTreeSet<String>,
+}
+
+impl InForce {
+    fn by(found: &Stored) -> Self {
+        let names = entries_of(found).filter_map(|e| e["name"].as_str());
+        Self {
+            version: found.metadata.resource_version.clone(),
+            ids: ids(entries_of(found)),
+            names: names.map(str::to_owned).collect(),
+        }
+    }
 }
 
 /// What is asked to learn it.
@@ -34,17 +46,11 @@ impl Proof {
         }
     }
 
-    fn remember(&mut self, state: &str, found: &Stored) {
+    fn remember(&mut self, state: &str, version: InForce) {
         // Older ones are only of use for as long as a proof takes.
         if self.known.len() > REMEMBERED {
             self.known.clear();
         }
-        let names = entries_of(found).filter_map(|e| e["name"].as_str());
-        let version = InForce {
-            version: found.metadata.resource_version.clone(),
-            ids: ids(entries_of(found)),
-            names: names.map(str::to_owned).collect(),
-        };
         self.known.insert(state.to_owned(), version);
     }
 }
@@ -65,13 +71,14 @@ impl Keeper {
         loop {
             let found = self.found().filter(|_| self.is_current())?;
             let state = proof::state(&found)?;
-            if self.in_force.version == found.metadata.resource_version {
+            let wanted = InForce::by(&found);
+            if self.in_force == wanted {
                 return None;
             }
-            self.proof.remember(&state, &found);
+            self.proof.remember(&state, wanted);
             let heard = proof::heard(&self.door, &self.options.namespace).await;
             let known = heard.as_ref().ok().and_then(|state| self.proof.known.get(state));
-            if let Some(known) = known.filter(|k| k.version != self.in_force.version) {
+            if let Some(known) = known.filter(|k| **k != self.in_force) {
                 self.in_force = known.clone();
                 self.proof.pause = SOON;
                 self.announcements.are_in_force(&self.in_force.names);
@@ -95,5 +102,28 @@ impl Keeper {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(proof::LONGEST_PAUSE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_same_version_with_another_content_is_not_known_to_be_in_force() {
+        let stored = |name: &str| {
+            let body =
+                json!({"metadata": {"name": "c", "resourceVersion": "163"}, "webhooks": [{"name": name}]});
+            InForce::by(&Stored::from(body))
+        };
+        assert_eq!(
+            stored("a.sidecarset.tidegate.dev"),
+            stored("a.sidecarset.tidegate.dev")
+        );
+        assert_ne!(
+            stored("a.sidecarset.tidegate.dev"),
+            stored("b.sidecarset.tidegate.dev")
+        );
     }
 }
