@@ -30,6 +30,11 @@ packages() {
 
 real_programs() { cargo run --quiet --package tidegate-testbed --example bed -- build; }
 
+prometheus() {
+  cargo run --quiet --package tidegate-testbed --example bed -- prometheus ||
+    skipped+=("a real Prometheus (Debian's package could not be had)")
+}
+
 # What an earlier run that was cut short may have left.
 no_bed() {
   [ "$(id -u)" = 0 ] || return 0
@@ -71,6 +76,7 @@ phase "tidy" cargo xtask tidy
 phase "dependencies" dependencies
 phase "packages for real nodes" packages
 phase "real Kubernetes, etcd, containerd, registry, Helm from their Go modules" real_programs
+phase "Prometheus" prometheus
 phase "no leftovers of an earlier bed" no_bed
 phase "chart" chart
 phase "tests" rust_tests

@@ -1,7 +1,7 @@
-//! `cargo run -p tidegate-testbed --example bed -- up [NODES] | down | build`: the bed without the rest of Tidegate.
+//! `cargo run -p tidegate-testbed --example bed -- up [NODES] | down | build | prometheus`: the bed without the rest of Tidegate.
 use std::process::ExitCode;
 
-use tidegate_testbed::{Bed, BedOptions, Binaries, DEFAULT_VERSION, Module, TestbedError};
+use tidegate_testbed::{Bed, BedOptions, Binaries, DEFAULT_VERSION, Module, Prometheus, TestbedError};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         ["up", nodes] => nodes.parse().map_or(Ok(ExitCode::FAILURE), up),
         ["build"] => Binaries::build(&Module::ALL, DEFAULT_VERSION, &mut |line| eprintln!("{line}"))
             .map(|_| ExitCode::SUCCESS),
+        ["prometheus"] => Prometheus::programs().map(|_| ExitCode::SUCCESS),
         ["down"] => Bed::down(&Bed::default_dir()).map(|()| ExitCode::SUCCESS),
         _ => Ok(ExitCode::FAILURE),
     };

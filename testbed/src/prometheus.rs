@@ -23,8 +23,12 @@ pub struct Prometheus {
 const NAME: &str = "prometheus";
 
 impl Prometheus {
-    pub fn start(dir: &Path, target: SocketAddr) -> Result<Self, TestbedError> {
-        let programs = programs()?;
+    /// Its programs, downloaded where they are not there yet.
+    pub fn programs() -> Result<PathBuf, TestbedError> {
+        programs()
+    }
+
+    pub fn start(programs: PathBuf, dir: &Path, target: SocketAddr) -> Result<Self, TestbedError> {
         let processes = Processes::new(dir)?;
         let config = dir.join("prometheus.yml");
         let text = format!(

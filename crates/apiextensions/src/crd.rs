@@ -317,19 +317,26 @@ fn has_defaults(versions: &Value) -> bool {
         .any(within)
 }
 
+/// What only a webhook needs, in a definition whose conversion is none. It may stand in one that is stored.
+pub fn conversion_leftover_errors(definition: &Value) -> Vec<FieldError> {
+    let conversion = &definition["spec"]["conversion"];
+    if !matches!(conversion["strategy"].as_str(), None | Some("None")) {
+        return Vec::new();
+    }
+    let webhook = &conversion["webhook"];
+    let detail = "should not be set when strategy is not set to Webhook";
+    let forbid = |field: &str| FieldError::forbidden(format!("spec.conversion.{field}"), detail);
+    let client = webhook["clientConfig"]
+        .is_object()
+        .then(|| forbid("webhookClientConfig"));
+    let versions = !texts(&webhook["conversionReviewVersions"]).is_empty();
+    let versions = versions.then(|| forbid("conversionReviewVersions"));
+    client.into_iter().chain(versions).collect()
+}
+
 fn conversion(value: &Value, errors: &mut Vec<FieldError>) -> Conversion {
     match value["strategy"].as_str() {
-        None | Some("None") => {
-            let detail = "should not be set when strategy is not set to Webhook";
-            let forbid = |field: &str| FieldError::forbidden(format!("spec.conversion.{field}"), detail);
-            if value["webhook"]["clientConfig"].is_object() {
-                errors.push(forbid("webhookClientConfig"));
-            }
-            if !texts(&value["webhook"]["conversionReviewVersions"]).is_empty() {
-                errors.push(forbid("conversionReviewVersions"));
-            }
-            Conversion::None
-        }
+        None | Some("None") => Conversion::None,
         Some("Webhook") => {
             let webhook = &value["webhook"];
             let client_config = webhook["clientConfig"].clone();

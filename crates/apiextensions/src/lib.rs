@@ -25,7 +25,7 @@ mod version;
 
 pub use columns::{Column, cell, json_path};
 pub use conversion::{ConversionError, check_review, conversion_review};
-pub use crd::{Conversion, Crd, CrdVersion, Scale};
+pub use crd::{Conversion, Crd, CrdVersion, Scale, conversion_leftover_errors};
 pub use prune::prune_metadata;
 pub use publish::{openapi_v2_definition, openapi_v3_schema};
 pub use schema::{Additional, Schema};

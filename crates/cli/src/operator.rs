@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::{Door, DoorOptions};
 use operators::{Metrics, Options};
@@ -86,6 +87,9 @@ pub fn until_told_to_stop() -> std::io::Result<CancellationToken> {
         };
         told_to().await;
         told.cancel();
+        // `timeout` tells the process and its group, which is twice at once.
+        let at_once = tokio::time::Instant::now() + Duration::from_secs(1);
+        while tokio::time::timeout_at(at_once, told_to()).await.is_ok() {}
         let signal = told_to().await;
         eprintln!("tidegate: told to stop once more, ending at once");
         std::process::exit(128 + signal);

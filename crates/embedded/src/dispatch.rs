@@ -158,7 +158,6 @@ async fn resource(call: &Call, target: Target) -> Result<Answer, Status> {
     }
 }
 
-/// Objects of namespaced kinds are reached through their namespace only.
 /// A namespace where the kind has none, or none where it has them.
 fn is_out_of_scope(target: &Target, verb: &str) -> bool {
     let across_all = matches!(verb, "list" | "watch");
@@ -168,6 +167,7 @@ fn is_out_of_scope(target: &Target, verb: &str) -> bool {
     }
 }
 
+/// Objects of namespaced kinds are reached through their namespace only.
 fn check_scope(target: &Target, verb: &str) -> Result<(), Status> {
     match (target.resource.namespaced, target.namespace.is_some()) {
         (true, false) if target.name.is_some() && verb != "watch" => Err(Status::no_such_path()),

@@ -14,7 +14,7 @@ use collector::{attribute, collect, hex, next};
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::json;
-use testbed::{ApiServer, ApiServerOptions, Prometheus};
+use testbed::{ApiServer, ApiServerOptions, Prometheus, TestbedError};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -32,7 +32,10 @@ async fn a_pods_creation_and_its_upgrade_are_seen_by_a_collector_of_traces_and_b
         .unwrap();
     let metrics = free();
     let operator = Operator::start(&server.kubeconfig(), collector, metrics);
-    let prometheus = tokio::task::block_in_place(|| Prometheus::start(&dir.join("prometheus"), metrics));
+    let prometheus = tokio::task::block_in_place(|| {
+        let programs = Prometheus::programs()?;
+        Ok::<_, TestbedError>(Prometheus::start(programs, &dir.join("prometheus"), metrics).unwrap())
+    });
     let simulation = sim::Options {
         controllers: false,
         ..sim::Options::default()

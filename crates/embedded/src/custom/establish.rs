@@ -30,7 +30,10 @@ pub(crate) fn doom(definition: &mut Value, now: &str) {
         "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
     });
     match definition["status"]["conditions"].as_array_mut() {
-        Some(all) => all.push(condition),
+        Some(all) => {
+            all.retain(|there| there["type"] != "Terminating");
+            all.push(condition);
+        }
         None => definition["status"]["conditions"] = json!([condition]),
     }
 }

@@ -64,6 +64,7 @@ pub(crate) fn reload(server: &ApiServer) {
 /// What is wrong with a definition.
 pub(crate) fn validate_definition(value: &Value) -> Vec<FieldError> {
     let mut errors = Crd::parse(value).err().unwrap_or_default();
+    errors.extend(apiextensions::conversion_leftover_errors(value));
     errors.extend(webhook::client_errors(value, None));
     errors.extend(apiextensions::approval_errors(value));
     errors.extend(apiextensions::stored_version_errors(value));
@@ -73,6 +74,7 @@ pub(crate) fn validate_definition(value: &Value) -> Vec<FieldError> {
 /// What is wrong with a changed definition.
 pub(crate) fn validate_changed_definition(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = apiextensions::update_errors(new, old);
+    errors.extend(apiextensions::conversion_leftover_errors(new));
     errors.extend(webhook::client_errors(new, Some(old)));
     errors.extend(apiextensions::stored_version_errors(new));
     errors

@@ -164,6 +164,7 @@ impl Engine {
                 }
                 Ok(()) = self.injection.changed() => self.injection_changed(),
                 () = self.caches.sure(), if self.doubt.is_some() => self.is_sure_again(),
+                () = self.caches.doubted(), if self.doubt.is_none() && self.moves() => self.is_in_doubt(),
                 () = tokio::time::sleep(wake) => self.woken(),
             }
             while self.tasks.try_join_next().is_some() {}

@@ -74,6 +74,14 @@ impl Caches {
         }
     }
 
+    /// Waits until there is a doubt.
+    pub async fn doubted(&self) {
+        tokio::select! {
+            () = self.pods.doubted() => {}
+            () = self.sets.doubted() => {}
+        }
+    }
+
     pub fn report_ages(&self, metrics: &crate::Metrics) {
         metrics.cache_age("pods", self.pods.age());
         metrics.cache_age("sidecarsets", self.sets.age());

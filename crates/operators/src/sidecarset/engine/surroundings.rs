@@ -1,4 +1,5 @@
 //! What pods are decided on beside themselves: their nodes, and whether they are in doubt.
+use super::super::tracker::Tracker;
 use super::super::views::Caches;
 use super::Engine;
 use cluster::ObjectKey;
@@ -33,10 +34,28 @@ impl Engine {
     }
 
     /// What was not decided while in doubt is decided now.
+    /// Whether an upgrade is under way by what was last said of it: only then is a doubt worth a list at once.
+    pub(super) fn moves(&self) -> bool {
+        self.trackers.values().any(is_moving)
+    }
+
+    /// Nothing else may happen that would have it decided again, and status would go on naming another reason.
+    pub(super) fn is_in_doubt(&mut self) {
+        let now = self.now();
+        doubt_now(&mut self.doubt, &self.caches, now);
+        let moving = self.trackers.iter().filter(|(_, tracker)| is_moving(tracker));
+        self.dirty.extend(moving.map(|(name, _)| name.clone()));
+    }
+
     pub(super) fn is_sure_again(&mut self) {
         self.doubt = None;
         self.dirty.extend(self.trackers.keys().cloned());
     }
+}
+
+fn is_moving(tracker: &Tracker) -> bool {
+    let status = &tracker.set.status;
+    status.updated_ready_pods < status.matched_pods
 }
 
 /// What is in doubt now, and since when it is known to be; `known` until it is over.

@@ -10,6 +10,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 use std::convert::Infallible;
+use std::time::Duration;
 use tokio::sync::watch;
 
 const CRD: &str = "sidecarsets.apps.kruise.io";
@@ -40,6 +41,32 @@ fn door_without_pods(world: &World) -> (Door, watch::Sender<bool>) {
         }
     });
     (Door::in_process_with(service, door_options(world)), fails)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_that_begins_while_a_pod_is_waited_for_is_in_status() {
+    let mut fails = None;
+    let door = |world: &World| {
+        let (door, told) = door_without_pods(world);
+        fails = Some(told);
+        door
+    };
+    let world = World::filled_by_operator_at(door, 3).await;
+    world.until_condition("web", "Upgraded", "True", "Complete").await;
+    let one_by_one = json!({"spec": {"updateStrategy": {"maxUnavailable": 1}}});
+    world.patch_set("web", one_by_one).await;
+    world.set_image("web", "side:2").await;
+    world
+        .until("one is upgraded", async |w| {
+            (w.upgraded("side:2").await.len() == 1).then_some(())
+        })
+        .await;
+    world.rest(5).await;
+    fails.unwrap().send_replace(true);
+    let began = tokio::time::Instant::now();
+    world.until_condition("web", "Upgraded", "False", "InDoubt").await;
+    // The pod's deadline, minutes later, would have it said in any case.
+    assert!(began.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test(start_paused = true)]
